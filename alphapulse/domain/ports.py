@@ -1,0 +1,186 @@
+"""What the domain asks of the world: the log, the bus, the clock.
+
+Positions count the log from 1, in commit order, and have gaps. Versions count one stream from 1,
+without gaps. Times named ``*_time`` are integer nanoseconds since 1970 UTC by the venue's clock;
+``recorded_at`` is the store's clock and never runs backwards along positions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What every event carries besides its payload."""
+
+    event_id: UUID
+    event_time: int | None = None  # ns, the venue's clock; None for facts of our own
+    cause_id: UUID | None = None  # the event that led to this one
+    correlation_id: UUID | None = None  # the first event of that chain
+    actor: str = "system"
+    trace: str | None = None  # W3C traceparent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An encoded event that wants to become ``version`` of ``stream``.
+
+    ``id_lo`` and ``id_hi`` bound the venue ids inside a batch of trades, else None.
+    """
+
+    stream: str
+    version: int
+    name: str  # versioned, such as market.trades_observed.v1; never a class path
+    state: bytes
+    envelope: Envelope
+    id_lo: int | None = None
+    id_hi: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRecord(NewEvent):
+    """An event as the log holds it, payload still encoded."""
+
+    position: int
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A decoded event with where and when it was recorded."""
+
+    stream: str
+    version: int
+    name: str
+    event: Any
+    envelope: Envelope
+    position: int
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A lease that must still be held, at this epoch, when the effect commits."""
+
+    lease: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records in position order; nothing that was asked for is missing up to ``scanned_to``."""
+
+    records: Sequence[StoredRecord]
+    scanned_to: int
+
+
+class VersionConflict(Exception):
+    """Another event already holds this version of the stream: load again and decide again."""
+
+
+class FencedOut(Exception):
+    """The lease has moved on to another holder: stop, nothing was written."""
+
+
+class EventTooLarge(Exception):
+    """The encoded event is over the limit: split it."""
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time or not at all: try again later. Nothing is known to be written."""
+
+
+class UnknownEvent(Exception):
+    """No reader for this name or version: written by newer code, or damaged. Park it."""
+
+
+class UndecodableEvent(Exception):
+    """The payload does not fit its name: damaged, or wrongly written. Park it."""
+
+
+class EventStore(Protocol):
+    """The one truth. Every method raises StoreUnavailable when the store cannot be reached in time."""
+
+    async def append(
+        self, events: Sequence[NewEvent], *, fence: Fence | None = None
+    ) -> Sequence[StoredRecord]:
+        """Commit ``events`` together, durably, in this order; return them with their positions.
+
+        A repeat (the same event ids and payloads at the same stream and version) writes nothing and
+        returns the positions of the first time, also when the first reply was lost.
+
+        Raises:
+            VersionConflict: a version is taken by another event, or leaves a hole in its stream.
+            FencedOut: ``fence`` is no longer held.
+            EventTooLarge: a payload is over 900 kB, or the whole over 430 kB in more than one event.
+        """
+        ...
+
+    async def read(
+        self,
+        after: int,
+        *,
+        until: int | None = None,
+        limit: int = 500,
+        names: Sequence[str] | None = None,
+        streams: Sequence[str] | None = None,
+        partition: tuple[int, int] | None = None,
+    ) -> Page:
+        """Events with ``after`` < position <= ``until``, oldest first, at most ``limit`` or about 32 MB.
+
+        ``partition=(k, n)`` keeps the streams whose instrument falls in part k of n: see ``partition_key``.
+        """
+        ...
+
+    async def read_stream(self, stream: str, *, after: int = 0, limit: int = 500) -> Sequence[StoredRecord]:
+        """Events of one stream with version > ``after``, oldest first."""
+        ...
+
+    async def overlapping(self, stream: str, id_lo: int, id_hi: int) -> Sequence[StoredRecord]:
+        """Batches of ``stream`` whose id range meets [id_lo, id_hi], in version order."""
+        ...
+
+    async def version(self, stream: str) -> int:
+        """The last version of ``stream``; 0 when it is empty."""
+        ...
+
+    async def head(self) -> int:
+        """The last position of the log; 0 when it is empty."""
+        ...
+
+    async def position_at(self, recorded_at: datetime) -> int:
+        """The last position recorded at or before ``recorded_at``; 0 when there is none."""
+        ...
+
+    async def changed(self, after: int, timeout_s: float) -> None:
+        """Return when the log may have grown past ``after``, at the latest after ``timeout_s``."""
+        ...
+
+
+class LogSource(Protocol):
+    """A tail of the log, from the store or from the bus with the store behind it."""
+
+    async def next(self, after: int, *, limit: int, timeout_s: float) -> Page:
+        """What follows position ``after`` as soon as there is any; an empty page after ``timeout_s``."""
+        ...
+
+
+class Clock(Protocol):
+    def now_ns(self) -> int:
+        """Wall time in nanoseconds since 1970 UTC."""
+        ...
+
+
+class Ids(Protocol):
+    def new(self) -> UUID: ...
+
+
+def partition_key(stream: str) -> str:
+    """What comes after the category: ``trades-kraken-BTC_USD`` and ``feed-kraken-BTC_USD`` stay together."""
+    return stream.partition("-")[2] or stream
+
+
+Decode = Callable[[StoredRecord], Recorded]  # raises UnknownEvent, UndecodableEvent
