@@ -1,0 +1,70 @@
+# setup demo up test check bench: the only commands to remember. Needs Python 3.11-3.14, pip and a package index.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+WORKERS ?= 2
+
+# Real market data, where a folder of it lies beside the project; else demo and tests generate their own.
+ifneq ($(wildcard ../shared/data/README.md),)
+export ALPHAPULSE_DATA ?= $(abspath ../shared/data)
+endif
+
+.PHONY: setup demo up test test-long check format bench lock clean help
+
+help:  ## what each target does
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed $(VENV)/.assets  ## install everything, pinned by hash, into .venv
+
+# --without-pip: a bare Debian has pip but no ensurepip; the outer pip installs into the environment.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The browser page; a machine that cannot reach npm packages gets a plain page, and everything else works.
+$(VENV)/.assets: web/build.py web/package-lock.json $(wildcard web/src/*) | $(VENV)/.installed
+	$(PY) web/build.py
+	@touch $@
+
+demo: setup  ## a million trades through the store, NATS and the candles, then GraphQL over them
+	$(PY) -m alphapulse demo $(ARGS)
+
+up: setup  ## run the whole stack until Ctrl-C
+	$(PY) -m alphapulse up $(ARGS)
+
+test: setup  ## every test but the long ones
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
+
+test-long: setup  ## the long tests too
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: setup  ## format, lint, types, boundaries
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: setup  ## put the code into shape
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+# The peers live in an environment of their own; none is a dependency of the product.
+.venv-bench/.installed: requirements-bench.lock requirements.lock pyproject.toml
+	$(PYTHON) -m venv --without-pip .venv-bench
+	$(PYTHON) -m pip --python .venv-bench/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(PYTHON) -m pip --python .venv-bench/bin/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+bench: setup .venv-bench/.installed  ## measure against the peers: make bench ONLY=store JSON=out.jsonl
+	.venv-bench/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
+
+lock: setup  ## pin anew: names, versions and hashes, no addresses
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev pyproject.toml -o requirements.lock
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c requirements.lock --extra dev --extra bench pyproject.toml -o requirements-bench.lock
+
+clean:  ## remove what was installed and built
+	rm -rf $(VENV) .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var
