@@ -51,3 +51,15 @@ parked = Table(
     Column("parked_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
     Index("parked_once", "projection", "generation", "position", unique=True),
 )
+
+# Only while a generation is built by several processes: each folds the streams of one part.
+projection_parts = Table(
+    "projection_parts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("part", SmallInteger, primary_key=True),
+    Column("parts", SmallInteger, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+)
