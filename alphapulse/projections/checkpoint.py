@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    text,
 )
 
 metadata = MetaData()
@@ -28,11 +29,12 @@ projections = Table(
     Column("name", Text, primary_key=True),
     Column("generation", Integer, primary_key=True),
     Column("code_version", Integer, nullable=False),
-    Column("state", Text, nullable=False),  # live, shadow, retired
+    Column("state", Text, nullable=False),  # live, shadow, retired, scratch
     Column("schema", Text, nullable=False),
     Column("position", BigInteger, nullable=False, server_default="0"),
     Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Index("projections_one_live", "name", unique=True, postgresql_where=text("state = 'live'")),
 )
 
 parked = Table(
