@@ -24,7 +24,7 @@ from alphapulse.projections.checkpoint import metadata
 candles = Table(
     "candles",
     metadata,
-    Column("instrument", Text, nullable=False),  # venue:symbol
+    Column("instrument", Text(collation="C"), nullable=False),  # venue:symbol
     Column("timeframe", SmallInteger, nullable=False),  # minutes
     Column("source", SmallInteger, nullable=False),
     Column("start", DateTime(timezone=True), nullable=False),  # open time, UTC
@@ -51,18 +51,19 @@ candles = Table(
 market_evidence = Table(
     "market_evidence",
     metadata,
-    Column("instrument", Text, nullable=False),
+    Column("instrument", Text(collation="C"), nullable=False),
     Column("position", BigInteger, nullable=False),  # of the event that says so
     Column("kind", Text, nullable=False),  # connected, lost, back_filled, abandoned, watermark
     Column("start", BigInteger, nullable=False),
     Column("end", BigInteger),
+    Column("high_water", BigInteger, nullable=False),  # ns, before this event; 0 when none
     PrimaryKeyConstraint("instrument", "position"),
 )
 
 instruments = Table(
     "instruments",
     metadata,
-    Column("instrument", Text, primary_key=True),
+    Column("instrument", Text(collation="C"), primary_key=True),
     Column("venue", Text, nullable=False),
     Column("symbol", Text, nullable=False),
     Column("price_exponent", SmallInteger, nullable=False),
@@ -71,6 +72,8 @@ instruments = Table(
     Column("first_time", BigInteger),  # ns, venue clock
     Column("last_time", BigInteger),
     Column("high_water", BigInteger),  # ns: bars that end by then have ended
+    Column("max_time_span", BigInteger, nullable=False),  # ns, of the longest batch of trades
+    Column("max_id_span", BigInteger, nullable=False),  # of the widest batch of trades
     Column("sources", Text, nullable=False),  # comma separated: 0 and supplied timeframes in minutes
     Column("position", BigInteger, nullable=False),
 )
