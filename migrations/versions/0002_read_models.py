@@ -76,7 +76,7 @@ def upgrade() -> None:
     op.create_index("parked_once", "parked", ["projection", "generation", "position"], unique=True)
     op.create_table(
         "candles",
-        sa.Column("instrument", sa.Text(), nullable=False),
+        sa.Column("instrument", sa.Text(collation="C"), nullable=False),
         sa.Column("timeframe", sa.SmallInteger(), nullable=False),
         sa.Column("source", sa.SmallInteger(), nullable=False),
         sa.Column("start", sa.DateTime(timezone=True), nullable=False),
@@ -100,16 +100,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "market_evidence",
-        sa.Column("instrument", sa.Text(), nullable=False),
+        sa.Column("instrument", sa.Text(collation="C"), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("start", sa.BigInteger(), nullable=False),
         sa.Column("end", sa.BigInteger(), nullable=True),
+        sa.Column("high_water", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("instrument", "position"),
     )
     op.create_table(
         "instruments",
-        sa.Column("instrument", sa.Text(), nullable=False),
+        sa.Column("instrument", sa.Text(collation="C"), nullable=False),
         sa.Column("venue", sa.Text(), nullable=False),
         sa.Column("symbol", sa.Text(), nullable=False),
         sa.Column("price_exponent", sa.SmallInteger(), nullable=False),
@@ -118,25 +119,30 @@ def upgrade() -> None:
         sa.Column("first_time", sa.BigInteger(), nullable=True),
         sa.Column("last_time", sa.BigInteger(), nullable=True),
         sa.Column("high_water", sa.BigInteger(), nullable=True),
+        sa.Column("max_time_span", sa.BigInteger(), nullable=False),
+        sa.Column("max_id_span", sa.BigInteger(), nullable=False),
         sa.Column("sources", sa.Text(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("instrument"),
     )
     op.create_table(
         "trade_blocks",
-        sa.Column("instrument", sa.Text(), nullable=False),
+        sa.Column("instrument", sa.Text(collation="C"), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("source", sa.SmallInteger(), nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("time_lo", sa.BigInteger(), nullable=False),
         sa.Column("time_hi", sa.BigInteger(), nullable=False),
         sa.Column("id_lo", sa.BigInteger(), nullable=False),
         sa.Column("id_hi", sa.BigInteger(), nullable=False),
         sa.Column("high_water", sa.BigInteger(), nullable=False),
+        sa.Column("price_exponent", sa.SmallInteger(), nullable=False),
+        sa.Column("size_exponent", sa.SmallInteger(), nullable=False),
         sa.PrimaryKeyConstraint("instrument", "position"),
     )
-    op.create_index("trade_blocks_time", "trade_blocks", ["instrument", "time_hi", "time_lo"], unique=False)
-    op.create_index("trade_blocks_id", "trade_blocks", ["instrument", "id_hi", "id_lo"], unique=False)
+    op.create_index("trade_blocks_time", "trade_blocks", ["instrument", "source", "time_lo"], unique=False)
+    op.create_index("trade_blocks_id", "trade_blocks", ["instrument", "source", "id_lo"], unique=False)
     # ### end Alembic commands ###
 
 
