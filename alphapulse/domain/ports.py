@@ -8,6 +8,7 @@ without gaps. Times named ``*_time`` are integer nanoseconds since 1970 UTC by t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -179,8 +180,13 @@ class Ids(Protocol):
 
 
 def partition_key(stream: str) -> str:
-    """What comes after the category: ``trades-kraken-BTC_USD`` and ``feed-kraken-BTC_USD`` stay together."""
-    return stream.partition("-")[2] or stream
+    """Two parts after the category: trades-kraken-BTC_USD and bars-kraken-BTC_USD-1m stay together."""
+    return "-".join((stream.partition("-")[2] or stream).split("-")[:2])
+
+
+def partition_of(stream: str, parts: int) -> int:
+    """Which of ``parts`` parts ``stream`` falls in, as the log's own ``log_partition`` computes it."""
+    return int(sha256(partition_key(stream).encode()).hexdigest()[:8], 16) % parts
 
 
 Decode = Callable[[StoredRecord], Recorded]  # raises UnknownEvent, UndecodableEvent

@@ -1,0 +1,70 @@
+"""Addresses of the database, the limits every connection works under, and the schema's migrations."""
+
+import threading
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import NullPool, create_engine
+
+import alphapulse
+
+APP_ROLE = "alphapulse_app"  # may read the log and call its functions, nothing else
+MIGRATION_LOCK = 0x414C5048_4D494752  # advisory lock keys: "ALPH" "MIGR"
+
+_SCHEMES = ("postgresql+psycopg://", "postgresql://", "postgres://")
+_one_migration = threading.Lock()  # Alembic keeps its context in module globals
+
+
+def sqlalchemy_url(url: str) -> str:
+    """``url`` as SQLAlchemy wants it: postgresql+psycopg://…
+
+    Raises:
+        ValueError: ``url`` is not a PostgreSQL address.
+    """
+    return "postgresql+psycopg://" + _after_scheme(url)
+
+
+def libpq_url(url: str) -> str:
+    """``url`` as psycopg and psql want it: postgresql://…
+
+    Raises:
+        ValueError: ``url`` is not a PostgreSQL address.
+    """
+    return "postgresql://" + _after_scheme(url)
+
+
+def _after_scheme(url: str) -> str:
+    for scheme in _SCHEMES:
+        if url.startswith(scheme):
+            return url.removeprefix(scheme)
+    raise ValueError(f"a database address begins with postgresql://, this one with {url.partition(':')[0]!r}")
+
+
+def migrate(database_url: str) -> None:
+    """Bring the schema to the newest revision. Safe to run twice, also at the same time."""
+    with _one_migration:
+        command.upgrade(_config(database_url), "head")
+
+
+def revisions(database_url: str) -> tuple[str | None, str | None]:
+    """The revision the database is at (None: never migrated), and the one this code wants."""
+    wanted = ScriptDirectory.from_config(_config(database_url)).get_current_head()
+    with create_engine(sqlalchemy_url(database_url), poolclass=NullPool).connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision(), wanted
+
+
+def _config(database_url: str) -> Config:
+    config = Config(attributes={"url": database_url})
+    config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _migrations() -> Path:
+    """The migration scripts: inside the package in a wheel (see setup.py), beside it in a checkout."""
+    package = Path(alphapulse.__file__).parent
+    bundled = package / "_migrations"
+    return bundled if bundled.is_dir() else package.parent / "migrations"
