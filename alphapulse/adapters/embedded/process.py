@@ -1,0 +1,270 @@
+"""What the launchers of PostgreSQL and nats-server share: accounts, locks, spawning and stopping.
+
+Every launched program is a direct child in a process group of its own (Ctrl-C reaches only us, who stop things in
+order) and gets a signal from the kernel when we die, however we die.
+"""
+
+import fcntl
+import os
+import pwd
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from alphapulse.adapters.embedded import child
+
+POLL_S = 0.02
+FALLBACK_ACCOUNTS = ("nobody",)
+
+
+class ServerError(Exception):
+    """A bundled server cannot be started or did not come up; the message says why and what to do."""
+
+
+class AlreadyRunning(ServerError):
+    """Another process runs a server on this directory."""
+
+    def __init__(self, what: str, directory: Path, pid: int | None) -> None:
+        self.pid = pid
+        holder = f"pid {pid}" if pid else "another process"
+        super().__init__(f"{what} in {directory} is already running ({holder})")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user a server runs as when we are root."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def server_account(data: Path, wanted: str | None = None) -> Account | None:
+    """Whom to become for a server whose files are in ``data``: None unless we are root.
+
+    The owner of existing files comes first, so that a restart can read what the last start wrote.
+
+    Raises:
+        ServerError: ``wanted`` does not exist or is root, or there is no unprivileged user at all.
+    """
+    if os.geteuid() != 0:
+        return None
+    if data.exists() and (owner := data.stat()).st_uid != 0:
+        return Account(_user_name(owner.st_uid), owner.st_uid, owner.st_gid)
+    for name in [wanted] if wanted else FALLBACK_ACCOUNTS:
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            if entry.pw_uid == 0:
+                raise ServerError(
+                    f"the servers' user {name!r} is root, and PostgreSQL refuses to run as root"
+                )
+            return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    raise ServerError(f"there is no user {wanted or ' or '.join(FALLBACK_ACCOUNTS)!r} to run the servers as")
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def closed_parent(path: Path, account: Account) -> Path | None:
+    """The first directory on the way to ``path`` that ``account`` may not enter, by its mode bits; None if none."""
+    for parent in reversed(path.absolute().parents):
+        with suppress(FileNotFoundError):
+            if not _may(parent.stat(), account, stat.S_IXOTH):
+                return parent
+    return None
+
+
+def _may(found: os.stat_result, account: Account, other_bit: int) -> bool:
+    if found.st_uid == account.uid:
+        return bool(found.st_mode & (other_bit << 6))
+    if found.st_gid == account.gid:
+        return bool(found.st_mode & (other_bit << 3))
+    return bool(found.st_mode & other_bit)
+
+
+def require_reachable(path: Path, account: Account | None, what: str) -> None:
+    """Raise ServerError, with what to do, unless ``account`` can come to ``path``."""
+    if account is None or (closed := closed_parent(path, account)) is None:
+        return
+    mode = stat.filemode(closed.stat().st_mode)
+    raise ServerError(
+        f"{what} {path} cannot be reached by the user {account.name!r}, as whom the servers run because we are root: "
+        f"{closed} is {mode}, owned by {_user_name(closed.stat().st_uid)}. Give --data-dir (or ALPHAPULSE_DATA_DIR) "
+        f"a place such as /var/lib/alphapulse, run as an ordinary user, or open it yourself: chmod o+x {closed}"
+    )
+
+
+def make_directory(path: Path, *, mode: int = 0o755, account: Account | None = None) -> Path:
+    """Create ``path`` and its missing parents (these always 0755); leave existing ones as they are."""
+    missing = [folder for folder in [path, *path.parents] if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(mode if folder == path else 0o755)  # mkdir's own mode is cut by the umask
+    if account and path in missing:
+        os.chown(path, account.uid, account.gid)
+    return path
+
+
+class FileLock:
+    """An flock on a file that holds the owner's pid; the kernel lets go of it when the last holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> bool:
+        """Take the lock and write our pid into it; False when another process holds it."""
+        if self._file is not None:
+            return True
+        file = self.path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            return False
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def fileno(self) -> int:
+        assert self._file is not None, "the lock is not held"
+        return self._file.fileno()
+
+    def holder(self) -> int | None:
+        """The pid that the file names, whether or not it lives."""
+        with suppress(OSError, ValueError):
+            return int(self.path.read_text().split()[0])
+        return None
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    on_parent_death: signal.Signals,
+    account: Account | None = None,
+    environment: Mapping[str, str] | None = None,
+    output: int | IO[bytes] | None = None,
+    directory: Path | None = None,
+    keep_open: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a program that gets ``on_parent_death`` when the calling *thread* ends: call it from one that lasts.
+
+    ``output`` takes stdout and stderr. ``keep_open`` are file descriptors that the program inherits, such as a lock.
+    """
+    uid, gid = (account.uid, account.gid) if account else (-1, -1)
+    words = [str(os.getpid()), str(int(on_parent_death)), str(uid), str(gid), *argv]
+    return subprocess.Popen(  # noqa: S603  our own programs and arguments, no shell
+        [sys.executable, "-I", "-S", child.__file__, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output is not None else None,
+        env=environment,
+        cwd=directory,
+        pass_fds=list(keep_open),
+        process_group=0,
+    )
+
+
+def server_environment() -> dict[str, str]:
+    """What a server gets to see of our environment: nothing that could change its behaviour or hold a secret."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C", "LC_ALL": "C", "TZ": "UTC"}
+
+
+def stop(
+    process: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]
+) -> signal.Signals | None:
+    """Send each signal in turn and give the process its seconds; return the signal that did it, None if it had ended."""
+    if process.poll() is not None:
+        return None
+    for number, patience_s in steps:
+        process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+            return number
+    process.kill()
+    process.wait()
+    return signal.SIGKILL
+
+
+def wait_until(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], timeout_s: float, what: str
+) -> None:
+    """Poll ``ready`` until it holds.
+
+    Raises:
+        ServerError: the process ended, or ``timeout_s`` have passed.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        if (code := process.poll()) is not None:
+            raise ServerError(f"{what} ended with {describe_exit(code)} while it started")
+        if time.monotonic() > deadline:
+            raise ServerError(f"{what} (pid {process.pid}) was not ready after {timeout_s:.0f} s")
+        time.sleep(POLL_S)
+
+
+def describe_exit(code: int) -> str:
+    """An exit status in words: ``exit code 1`` or ``signal SIGKILL``."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def processes_in(directory: Path) -> Iterator[int]:
+    """Pids of the processes whose working directory is ``directory`` (Linux; elsewhere none are found)."""
+    here = str(directory.resolve())
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.readlink(entry / "cwd") == here and _state(entry) != "Z":
+                yield int(entry.name)
+
+
+def _state(entry: Path) -> str:
+    return (entry / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def end_processes_in(directory: Path, steps: Sequence[tuple[signal.Signals, float]]) -> int:
+    """Signal what still works in ``directory``, step by step, until nothing does; return how many there were."""
+    found = set(processes_in(directory))
+    total = len(found)
+    for number, patience_s in steps:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + patience_s
+        while (found := set(processes_in(directory))) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        if not found:
+            break
+    return total
+
+
+def last_lines(path: Path, count: int = 15) -> str:
+    """The end of a log, to be shown in an error."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 8192))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
+    except OSError:
+        return ""
