@@ -1,0 +1,370 @@
+"""Brings read models up to the log: a batch, a fold, one transaction with rows, position and epoch.
+
+Exactly once: rows and checkpoint commit together, and a claim that was overtaken fails to commit.
+``synchronous_commit`` is off: what a power cut takes, the log gives again. One runner a generation
+works; others stand by, and take over when its connection ends or it has not been seen for
+``takeover_s``. An event that cannot be folded is parked in the transaction that passes it.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+
+from alphapulse.domain.ports import (
+    Decode,
+    FencedOut,
+    LogSource,
+    Page,
+    Recorded,
+    StoredRecord,
+    StoreUnavailable,
+    UndecodableEvent,
+    UnknownEvent,
+)
+from alphapulse.projections.checkpoint import Checkpoint, RebuildNeeded, live_generation
+from alphapulse.projections.parked import TooManyParked, Unfoldable, park
+from alphapulse.projections.read_model import AnyReadModel, Folded, ReadModel, Touched
+
+__all__ = ["Connect", "Folded", "Limits", "ReadModel", "Runner", "Session", "Touched"]
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "alphapulse_read"
+MAX_PAYLOAD = 7_900  # bytes; PostgreSQL refuses notifications of 8,000
+TRIES = 3
+UNAVAILABLE = (StoreUnavailable, OSError, psycopg.OperationalError, psycopg.InterfaceError)
+ASIDE = 65_536  # bytes of payload that decode in about a millisecond
+
+Result = TypeVar("Result")
+
+# A fresh connection with autocommit on; the caller closes it.
+Connect = Callable[[], Awaitable[AsyncConnection[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    page_events: int = 1_000
+    batch_events: int = 1_000  # in one transaction
+    batch_bytes: int = 4_000_000  # payload in one transaction; some 10 times that when decoded
+    poll_s: float = 1.0  # longest wait for events before the runner shows that it is alive
+    takeover_s: float = 10.0  # a holder not seen for so long is taken for dead
+    backoff_s: tuple[float, float] = (0.1, 5.0)  # first and longest wait before the database is tried again
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Poison(Exception):
+    """Some event of the batch can not be folded or written. The cause is attached."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One claim to a read model's generation over one connection. Ends with either."""
+
+    db: AsyncConnection[Any]
+    model: AnyReadModel
+    decode: Decode
+    checkpoint: Checkpoint
+    state: Any  # what the fold carries along, as of the checkpoint
+    notify: bool
+    limits: Limits = DEFAULT_LIMITS
+    _foreign: dict[str, bool] = field(default_factory=dict)  # stored name: other read models' business
+
+    @classmethod
+    async def open(
+        cls,
+        db: AsyncConnection[Any],
+        model: AnyReadModel,
+        decode: Decode,
+        checkpoint: Checkpoint,
+        *,
+        notify: bool,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Self:
+        """Go on from ``checkpoint``, claimed over ``db``. Only the live generation may ``notify``."""
+        return cls(db, model, decode, checkpoint, await model.load(db), notify, limits)
+
+    @property
+    def position(self) -> int:
+        return self.checkpoint.position
+
+    async def take(self, page: Page) -> None:
+        """Fold ``page`` in transactions of bounded size.
+
+        Raises:
+            FencedOut: another claim was made; nothing after the last commit is written.
+        """
+        for records, upto in _slices(page, self.limits):
+            wanted = [r for r in records if self._wants(r)]
+            items = await _aside(self._decoded, wanted, weight=sum(len(r.state) for r in wanted))
+            await self._settle(items, upto)
+
+    def _wants(self, record: StoredRecord) -> bool:
+        """Whether the event is ours: of a family we fold, or of a name that no code here knows."""
+        if record.name in self.model.names:
+            return True
+        foreign = self._foreign.get(record.name)
+        if foreign is None:
+            ours = {_family(name) for name in self.model.names}
+            foreign = _family(record.name) not in ours and self._known(record)
+            self._foreign[record.name] = foreign
+        return not foreign
+
+    def _known(self, record: StoredRecord) -> bool:
+        try:
+            self.decode(record)
+        except UnknownEvent:
+            return False
+        except UndecodableEvent:
+            pass
+        return True
+
+    def _decoded(self, records: Sequence[StoredRecord]) -> list[Recorded | Unfoldable]:
+        return [self._decoded_one(record) for record in records]
+
+    def _decoded_one(self, record: StoredRecord) -> Recorded | Unfoldable:
+        try:
+            return self.decode(record)
+        except (UnknownEvent, UndecodableEvent) as error:
+            # Decoding is pure: another try would say the same.
+            return Unfoldable(record, _reason(error), tries=1)
+
+    async def _settle(self, items: Sequence[Recorded | Unfoldable], upto: int) -> None:
+        """Commit ``items``; where that fails halve them until the poison stands alone, and park that."""
+        try:
+            await self._commit(items, upto)
+        except Poison as poison:
+            if len(items) > 1:
+                middle = len(items) // 2
+                await self._settle(items[:middle], items[middle - 1].position)
+                await self._settle(items[middle:], upto)
+            else:
+                await self._settle_one(items[0], upto, poison)
+
+    async def _settle_one(self, item: Recorded | Unfoldable, upto: int, poison: Poison) -> None:
+        """Try ``item`` again with carried state read anew; park it when its tries are used up."""
+        assert isinstance(item, Recorded), f"an event that was not decoded cannot fail to fold: {item}"
+        for _ in range(TRIES - 1):
+            self.state = await self.model.load(self.db)
+            try:
+                await self._commit([item], upto)
+            except Poison as again:
+                poison = again
+            else:
+                return
+        await self._commit([Unfoldable(item, _reason(poison.__cause__), TRIES)], upto)
+
+    async def _commit(self, items: Sequence[Recorded | Unfoldable], upto: int) -> None:
+        """Write all that ``items`` change together with the new position, or nothing.
+
+        Raises:
+            Poison: an event makes the fold or the write fail.
+            FencedOut: another claim was made.
+        """
+        events = [i for i in items if isinstance(i, Recorded)]
+        refused = [i for i in items if isinstance(i, Unfoldable)]
+        with _poison():
+            folded = await _aside(self._folded, events, weight=ASIDE * (len(events) > 16))
+        async with self.db.transaction():
+            moved = await self.checkpoint.advance(self.db, upto)
+            if events:
+                with _poison():
+                    await self.model.write(self.db, folded.changes)
+            if refused:
+                await park(self.db, self.checkpoint, refused)
+            if self.notify:
+                payload = read_notice(self.checkpoint, upto, folded.touched)
+                await self.db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
+        self.checkpoint, self.state = moved, folded.state
+        for event in refused:
+            log.error(
+                "%s parked %s at position %d: %s", moved, event.record.name, event.position, event.reason
+            )
+
+    def _folded(self, events: Sequence[Recorded]) -> Folded[Any, Any]:
+        return self.model.fold(self.state, events) if events else Folded(self.state, None, {})
+
+
+@dataclass(slots=True)
+class Runner:
+    """Keeps the live generation of one read model at the end of the log, whatever fails."""
+
+    model: AnyReadModel
+    connect: Connect
+    source: LogSource
+    decode: Decode
+    limits: Limits = DEFAULT_LIMITS
+
+    async def run(self) -> None:
+        """Run until cancelled, which is safe at any moment. A lost database is waited for."""
+        waits = _Backoff(self.limits.backoff_s)
+        stuck = ""
+        while True:
+            try:
+                async with _connection(self.connect) as db:
+                    session = await self._claimed(db)
+                    await self._follow(session, waits)
+            except FencedOut as error:
+                log.warning("%s; standing by", error)
+            except (RebuildNeeded, TooManyParked) as error:
+                if str(error) != stuck:  # say it once, then look now and again whether somebody helped
+                    log.error("%s", error)
+                    stuck = str(error)
+                await asyncio.sleep(self.limits.backoff_s[1])
+            except UNAVAILABLE as error:
+                log.warning("%s waits for the database: %s", self.model.name, _reason(error))
+                await waits.wait()
+
+    async def _claimed(self, db: AsyncConnection[Any]) -> Session:
+        """A session of the live generation, as soon as nobody else is seen to work on it.
+
+        The lock goes with the connection of its holder, so a crash is noticed at once. It is a hint
+        only: a frozen holder keeps it. What makes a takeover safe is the epoch.
+        """
+        name = self.model.name
+        waits = _Backoff((0.02, min(1.0, self.limits.takeover_s)))
+        generation = await live_generation(db, name, self.model.code_version)
+        while not await _is_free(db, name, generation, self.limits.takeover_s):
+            await waits.wait()
+            generation = await live_generation(db, name, self.model.code_version)
+        checkpoint = await Checkpoint.claim(db, name, generation, live=True)
+        log.info("%s runs from position %d, epoch %d", checkpoint, checkpoint.position, checkpoint.epoch)
+        return await Session.open(db, self.model, self.decode, checkpoint, notify=True, limits=self.limits)
+
+    async def _follow(self, session: Session, waits: "_Backoff") -> None:
+        async with aclosing(pages(self.source, session.position, self.limits)) as coming:
+            async for page in coming:
+                if page.scanned_to > session.position:
+                    await session.take(page)
+                else:
+                    await _show_alive(session)
+                waits.reset()
+
+
+async def pages(source: LogSource, after: int, limits: Limits) -> AsyncGenerator[Page, None]:
+    """What ``source`` holds after position ``after``, page by page, the next one read ahead."""
+
+    def read(position: int) -> asyncio.Task[Page]:
+        coming = source.next(position, limit=limits.page_events, timeout_s=limits.poll_s)
+        return asyncio.ensure_future(coming)
+
+    ahead = read(after)
+    try:
+        while True:
+            page = await ahead
+            ahead = read(page.scanned_to)
+            yield page
+    finally:
+        ahead.cancel()
+        with suppress(asyncio.CancelledError, *UNAVAILABLE):
+            await ahead
+
+
+def read_notice(at: Checkpoint, position: int, touched: Touched) -> str:
+    """The payload by which readers learn what changed; ``touched`` is null when it would be too long."""
+    notice = {"projection": at.name, "previous": at.position, "position": position, "touched": touched}
+    payload = json.dumps(notice, separators=(",", ":"))
+    if len(payload) > MAX_PAYLOAD:
+        payload = json.dumps(notice | {"touched": None}, separators=(",", ":"))
+    return payload
+
+
+def _slices(page: Page, limits: Limits) -> Iterator[tuple[Sequence[StoredRecord], int]]:
+    """Runs of records within the limits of one transaction, each with the position it reaches."""
+    run: list[StoredRecord] = []
+    size = 0
+    for record in page.records:
+        size += len(record.state)
+        if run and (len(run) == limits.batch_events or size > limits.batch_bytes):
+            yield run, run[-1].position
+            run, size = [], len(record.state)
+        run.append(record)
+    yield run, page.scanned_to
+
+
+def _family(name: str) -> str:
+    """A stored name without its version: all versions of what a read model folds concern it."""
+    return name.rpartition(".v")[0] or name
+
+
+def _reason(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _poison() -> Iterator[None]:
+    """Tell errors that an event is to blame for from those of the world around.
+
+    Raises:
+        Poison: data that does not fit, or any exception of the fold itself.
+    """
+    try:
+        yield
+    except psycopg.errors.ProgramLimitExceeded as error:  # such as a text too long for its index
+        raise Poison from error
+    except (FencedOut, MemoryError, *UNAVAILABLE):
+        raise
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is not None:  # the server's: a missing table or right, whatever the event
+            raise
+        raise Poison from error  # psycopg's own: a value that no type can hold
+    except Exception as error:
+        raise Poison from error
+
+
+async def _aside(work: Callable[[Any], Result], argument: Any, *, weight: int) -> Result:
+    """``work(argument)``, in a thread where its weight would hold up this process's other loops."""
+    if weight < ASIDE:
+        return work(argument)
+    return await asyncio.to_thread(work, argument)
+
+
+async def _is_free(db: AsyncConnection[Any], name: str, generation: int, takeover_s: float) -> bool:
+    row = await (
+        await db.execute(
+            "SELECT pg_try_advisory_lock(hashtextextended('projection ' || name, 0)) "
+            "OR updated_at < clock_timestamp() - make_interval(secs => %s) "
+            "FROM projections WHERE name = %s AND generation = %s",
+            (takeover_s, name, generation),
+        )
+    ).fetchone()
+    return row is not None and bool(row[0])
+
+
+async def _show_alive(session: Session) -> None:
+    """Let standby runners and health see that we are here; notice a rival's claim also when idle."""
+    async with session.db.transaction():
+        session.checkpoint = await session.checkpoint.advance(session.db, session.position)
+
+
+@asynccontextmanager
+async def _connection(connect: Connect) -> AsyncIterator[AsyncConnection[Any]]:
+    db = await connect()
+    try:
+        await db.execute("SET synchronous_commit TO off")
+        yield db
+    finally:
+        await db.close()
+
+
+class _Backoff:
+    """Waits that double up to a limit."""
+
+    def __init__(self, limits: tuple[float, float]) -> None:
+        self._first, self._longest = limits
+        self.reset()
+
+    def reset(self) -> None:
+        self._next = self._first
+
+    async def wait(self) -> None:
+        await asyncio.sleep(self._next)
+        self._next = min(2 * self._next, self._longest)
