@@ -40,7 +40,7 @@ def migrated_postgres(shared_postgres: PostgresServer) -> PostgresServer:
 
 @pytest.fixture
 def database_url(migrated_postgres: PostgresServer) -> Iterator[str]:
-    """``postgresql://…`` of a fresh migrated database; ``adapters.database.sqlalchemy_url`` gives the other form."""
+    """``postgresql://…`` of a fresh migrated database; ``adapters.database.sqlalchemy_url`` converts it."""
     with servers.fresh_database(migrated_postgres) as url:
         yield url
 

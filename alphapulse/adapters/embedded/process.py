@@ -1,7 +1,7 @@
 """What the launchers of PostgreSQL and nats-server share: accounts, locks, spawning and stopping.
 
-Every launched program is a direct child in a process group of its own (Ctrl-C reaches only us, who stop things in
-order) and gets a signal from the kernel when we die, however we die.
+Every launched program is a direct child in a process group of its own (Ctrl-C reaches only us, who stop
+things in order) and gets a signal from the kernel when we die, however we die.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,9 @@ from alphapulse.adapters.embedded import child
 
 POLL_S = 0.02
 FALLBACK_ACCOUNTS = ("nobody",)
+
+
+Steps = Sequence[tuple[signal.Signals, float]]  # signals to send in turn, each with its seconds of patience
 
 
 class ServerError(Exception):
@@ -77,7 +80,7 @@ def _user_name(uid: int) -> str:
 
 
 def closed_parent(path: Path, account: Account) -> Path | None:
-    """The first directory on the way to ``path`` that ``account`` may not enter, by its mode bits; None if none."""
+    """The first directory on the way to ``path`` that ``account`` may not enter by its mode bits, if any."""
     for parent in reversed(path.absolute().parents):
         with suppress(FileNotFoundError):
             if not _may(parent.stat(), account, stat.S_IXOTH):
@@ -99,9 +102,10 @@ def require_reachable(path: Path, account: Account | None, what: str) -> None:
         return
     mode = stat.filemode(closed.stat().st_mode)
     raise ServerError(
-        f"{what} {path} cannot be reached by the user {account.name!r}, as whom the servers run because we are root: "
-        f"{closed} is {mode}, owned by {_user_name(closed.stat().st_uid)}. Give --data-dir (or ALPHAPULSE_DATA_DIR) "
-        f"a place such as /var/lib/alphapulse, run as an ordinary user, or open it yourself: chmod o+x {closed}"
+        f"{what} {path} cannot be reached by the user {account.name!r}, as whom the servers run because we "
+        f"are root: {closed} is {mode}, owned by {_user_name(closed.stat().st_uid)}. Give --data-dir (or "
+        f"ALPHAPULSE_DATA_DIR) a place such as /var/lib/alphapulse, run as an ordinary user, or open it "
+        f"yourself: chmod o+x {closed}"
     )
 
 
@@ -165,9 +169,9 @@ def spawn(
     directory: Path | None = None,
     keep_open: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program that gets ``on_parent_death`` when the calling *thread* ends: call it from one that lasts.
+    """Start a program that gets ``on_parent_death`` when the calling *thread* ends: use one that lasts.
 
-    ``output`` takes stdout and stderr. ``keep_open`` are file descriptors that the program inherits, such as a lock.
+    ``output`` takes stdout and stderr. ``keep_open`` are file descriptors that it inherits, such as a lock.
     """
     uid, gid = (account.uid, account.gid) if account else (-1, -1)
     words = [str(os.getpid()), str(int(on_parent_death)), str(uid), str(gid), *argv]
@@ -184,14 +188,15 @@ def spawn(
 
 
 def server_environment() -> dict[str, str]:
-    """What a server gets to see of our environment: nothing that could change its behaviour or hold a secret."""
+    """What a server sees of our environment: nothing that could change its behaviour or hold a secret."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C", "LC_ALL": "C", "TZ": "UTC"}
 
 
-def stop(
-    process: subprocess.Popen[bytes], steps: Sequence[tuple[signal.Signals, float]]
-) -> signal.Signals | None:
-    """Send each signal in turn and give the process its seconds; return the signal that did it, None if it had ended."""
+def stop(process: subprocess.Popen[bytes], steps: Steps) -> signal.Signals | None:
+    """Send each signal in turn and give the process its seconds.
+
+    Returns the signal that did it, None if the process had ended before.
+    """
     if process.poll() is not None:
         return None
     for number, patience_s in steps:
@@ -231,33 +236,33 @@ def describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
-def processes_in(directory: Path) -> Iterator[int]:
-    """Pids of the processes whose working directory is ``directory`` (Linux; elsewhere none are found)."""
-    here = str(directory.resolve())
+def running(is_ours: Callable[[list[bytes]], bool]) -> set[int]:
+    """Pids of the processes whose command line is ours (by Linux's /proc; elsewhere none are found).
+
+    By the command line because the working directory of another user's process is closed even to root in a
+    container without CAP_SYS_PTRACE. A zombie has no command line.
+    """
+    found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if os.readlink(entry / "cwd") == here and _state(entry) != "Z":
-                yield int(entry.name)
+            if is_ours((entry / "cmdline").read_bytes().split(b"\0")):
+                found.add(int(entry.name))
+    return found
 
 
-def _state(entry: Path) -> str:
-    return (entry / "stat").read_text().rpartition(")")[2].split()[0]
-
-
-def end_processes_in(directory: Path, steps: Sequence[tuple[signal.Signals, float]]) -> int:
-    """Signal what still works in ``directory``, step by step, until nothing does; return how many there were."""
-    found = set(processes_in(directory))
-    total = len(found)
+def end_all(find: Callable[[], set[int]], steps: Steps) -> None:
+    """Signal what ``find`` finds, step by step, until it finds nothing or the steps are over."""
     for number, patience_s in steps:
-        for pid in found:
+        for pid in find():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         deadline = time.monotonic() + patience_s
-        while (found := set(processes_in(directory))) and time.monotonic() < deadline:
+        while find():
+            if time.monotonic() > deadline:
+                break
             time.sleep(POLL_S)
-        if not found:
-            break
-    return total
+        else:
+            return
 
 
 def last_lines(path: Path, count: int = 15) -> str:
