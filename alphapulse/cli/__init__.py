@@ -1,0 +1,51 @@
+"""The command ``alphapulse``: names of the commands, and what becomes of their errors.
+
+A command is a plain function in a module of this package, with its heavy imports inside; a line in
+``COMMANDS`` makes it known. Exit codes: 0 done, 1 failed, 2 wrongly called, 3 done but some rows were refused.
+"""
+
+import os
+import sys
+
+from alphapulse.cli.lazy import Branch, Leaf, group
+
+COMMANDS: dict[str, Leaf | Branch] = {
+    "up": Leaf("up", "up", "Run everything here: PostgreSQL, NATS and all roles."),
+    "run": Leaf("run", "run", "Run roles against servers that are already there."),
+    "migrate": Leaf("migrate", "migrate", "Bring the database's schema up to date."),
+    "doctor": Leaf("doctor", "doctor", "Check this installation and say what to do."),
+    "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
+}
+
+HELP = "Market data in, trading signals out, and proof afterwards of what was known when."
+
+
+def main() -> None:
+    """Run one command; errors that a person can act upon take one line on stderr and exit code 1."""
+    if sys.argv[1:] == ["--version"]:
+        from alphapulse import __version__
+
+        sys.stdout.write(f"alphapulse {__version__}\n")
+        return
+    try:
+        group("alphapulse", HELP, COMMANDS)(prog_name="alphapulse")
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if not _is_for_people(error):
+            raise
+        sys.stderr.write(f"alphapulse: {_message(error)}\n")
+        sys.exit(1)
+
+
+def _is_for_people(error: Exception) -> bool:
+    """Our own exceptions, and what the machine or a server refuses; a bug keeps its traceback."""
+    origin = type(error).__module__.partition(".")[0]
+    return origin == "alphapulse" or isinstance(error, OSError) or type(error).__name__ == "OperationalError"
+
+
+def _message(error: Exception) -> str:
+    from alphapulse.settings import redact_environment
+
+    return redact_environment(str(error).strip() or type(error).__name__)

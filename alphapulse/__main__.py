@@ -1,0 +1,5 @@
+"""``python -m alphapulse`` is the command ``alphapulse``."""
+
+from alphapulse.cli import main
+
+main()
