@@ -163,19 +163,23 @@ class Checkpoint:
         return replace(self, position=to)
 
 
+async def ensure_live(db: AsyncConnection[Any], name: str, code_version: int) -> None:
+    """Enter the first generation of a read model that has none: empty, at position 0."""
+    await db.execute(
+        "INSERT INTO projections (name, generation, code_version, state, schema) "
+        "SELECT %(name)s, 1, %(code_version)s, 'live', 'public' "
+        "WHERE NOT EXISTS (SELECT FROM projections WHERE name = %(name)s) ON CONFLICT DO NOTHING",
+        {"name": name, "code_version": code_version},
+    )
+
+
 async def live_generation(db: AsyncConnection[Any], name: str, code_version: int) -> int:
-    """The generation that readers see; the first one is entered here when there is none.
+    """The number of the generation that readers see.
 
     Raises:
         RebuildNeeded: it was folded by another version of the code.
     """
-    await db.execute(
-        "INSERT INTO projections (name, generation, code_version, state, schema) "
-        "SELECT %(name)s, 1, %(code_version)s, 'live', 'public' "
-        "WHERE NOT EXISTS (SELECT FROM projections WHERE name = %(name)s AND state = 'live') "
-        "ON CONFLICT DO NOTHING",
-        {"name": name, "code_version": code_version},
-    )
+    await ensure_live(db, name, code_version)
     row = await (
         await db.execute(
             "SELECT generation, code_version FROM projections WHERE name = %s AND state = 'live'", (name,)

@@ -103,11 +103,11 @@ class Session:
             FencedOut: another claim was made; nothing after the last commit is written.
         """
         for records, upto in _slices(page, self.limits):
-            wanted = [r for r in records if self._wants(r)]
+            wanted = [r for r in records if self.wants(r)]
             items = await _aside(self._decoded, wanted, weight=sum(len(r.state) for r in wanted))
             await self._settle(items, upto)
 
-    def _wants(self, record: StoredRecord) -> bool:
+    def wants(self, record: StoredRecord) -> bool:
         """Whether the event is ours: of a family we fold, or of a name that no code here knows."""
         if record.name in self.model.names:
             return True
@@ -135,7 +135,7 @@ class Session:
             return self.decode(record)
         except (UnknownEvent, UndecodableEvent) as error:
             # Decoding is pure: another try would say the same.
-            return Unfoldable(record, _reason(error), tries=1)
+            return Unfoldable(record, reason_of(error), tries=1)
 
     async def _settle(self, items: Sequence[Recorded | Unfoldable], upto: int) -> None:
         """Commit ``items``; where that fails halve them until the poison stands alone, and park that."""
@@ -160,7 +160,7 @@ class Session:
                 poison = again
             else:
                 return
-        await self._commit([Unfoldable(item, _reason(poison.__cause__), TRIES)], upto)
+        await self._commit([Unfoldable(item, reason_of(poison.__cause__), TRIES)], upto)
 
     async def _commit(self, items: Sequence[Recorded | Unfoldable], upto: int) -> None:
         """Write all that ``items`` change together with the new position, or nothing.
@@ -171,18 +171,20 @@ class Session:
         """
         events = [i for i in items if isinstance(i, Recorded)]
         refused = [i for i in items if isinstance(i, Unfoldable)]
-        with _poison():
+        with blamed():
             folded = await _aside(self._folded, events, weight=ASIDE * (len(events) > 16))
         async with self.db.transaction():
             moved = await self.checkpoint.advance(self.db, upto)
             if events:
-                with _poison():
+                with blamed():
                     await self.model.write(self.db, folded.changes)
             if refused:
                 await park(self.db, self.checkpoint, refused)
             if self.notify:
-                payload = read_notice(self.checkpoint, upto, folded.touched)
-                await self.db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
+                notice = read_notice(
+                    self.model.name, previous=self.position, position=upto, touched=folded.touched
+                )
+                await self.db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, notice))
         self.checkpoint, self.state = moved, folded.state
         for event in refused:
             log.error(
@@ -209,7 +211,7 @@ class Runner:
         stuck = ""
         while True:
             try:
-                async with _connection(self.connect) as db:
+                async with connection(self.connect) as db:
                     session = await self._claimed(db)
                     await self._follow(session, waits)
             except FencedOut as error:
@@ -220,7 +222,7 @@ class Runner:
                     stuck = str(error)
                 await asyncio.sleep(self.limits.backoff_s[1])
             except UNAVAILABLE as error:
-                log.warning("%s waits for the database: %s", self.model.name, _reason(error))
+                log.warning("%s waits for the database: %s", self.model.name, reason_of(error))
                 await waits.wait()
 
     async def _claimed(self, db: AsyncConnection[Any]) -> Session:
@@ -268,9 +270,9 @@ async def pages(source: LogSource, after: int, limits: Limits) -> AsyncGenerator
             await ahead
 
 
-def read_notice(at: Checkpoint, position: int, touched: Touched) -> str:
+def read_notice(name: str, *, previous: int, position: int, touched: Touched) -> str:
     """The payload by which readers learn what changed; ``touched`` is null when it would be too long."""
-    notice = {"projection": at.name, "previous": at.position, "position": position, "touched": touched}
+    notice = {"projection": name, "previous": previous, "position": position, "touched": touched}
     payload = json.dumps(notice, separators=(",", ":"))
     if len(payload) > MAX_PAYLOAD:
         payload = json.dumps(notice | {"touched": None}, separators=(",", ":"))
@@ -295,12 +297,12 @@ def _family(name: str) -> str:
     return name.rpartition(".v")[0] or name
 
 
-def _reason(error: BaseException | None) -> str:
+def reason_of(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 @contextmanager
-def _poison() -> Iterator[None]:
+def blamed() -> Iterator[None]:
     """Tell errors that an event is to blame for from those of the world around.
 
     Raises:
@@ -346,7 +348,7 @@ async def _show_alive(session: Session) -> None:
 
 
 @asynccontextmanager
-async def _connection(connect: Connect) -> AsyncIterator[AsyncConnection[Any]]:
+async def connection(connect: Connect) -> AsyncIterator[AsyncConnection[Any]]:
     db = await connect()
     try:
         await db.execute("SET synchronous_commit TO off")
