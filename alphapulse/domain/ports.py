@@ -5,7 +5,8 @@ without gaps. Times named ``*_time`` are integer nanoseconds since 1970 UTC by t
 ``recorded_at`` is the store's clock and never runs backwards along positions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -166,6 +167,76 @@ class LogSource(Protocol):
 
     async def next(self, after: int, *, limit: int, timeout_s: float) -> Page:
         """What follows position ``after`` as soon as there is any; an empty page after ``timeout_s``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What the bus carries; ``sequence`` is the bus's own number for it, 0 while it has none."""
+
+    subject: str
+    headers: Mapping[str, str]
+    data: bytes
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """Where the stream ends: the next message gets ``sequence`` + 1. ``message`` is None when it is empty."""
+
+    sequence: int
+    message: Message | None
+
+
+class WrongSequence(Exception):
+    """The stream ends elsewhere than the window was to follow: look at its end, part of it may be in."""
+
+
+class BusUnavailable(Exception):
+    """The bus did not answer in time, not at all, or refused: try again later. Anything may be published."""
+
+
+class Live(Protocol):
+    """Messages from now on, as they are published."""
+
+    async def take(self) -> Sequence[Message]:
+        """What came since the last call, in order, waiting for at least one message.
+
+        Bounded: when more waits than fits, the oldest messages are gone without a word. A message may come
+        that the stream refused; only what it says of the log counts.
+
+        Raises:
+            BusUnavailable: nothing more will come; listen anew.
+        """
+        ...
+
+
+class Bus(Protocol):
+    """A stream of messages, with limited memory. Every method may raise BusUnavailable."""
+
+    async def end(self) -> StreamEnd:
+        """The end of the stream, which is made when there is none."""
+        ...
+
+    async def publish(self, window: Sequence[Message], *, after: int) -> int:
+        """Put ``window`` behind sequence ``after`` and return its last message's sequence.
+
+        Raises:
+            WrongSequence: the stream does not end at ``after``.
+        """
+        ...
+
+    async def read(self, sequence: int, *, limit: int) -> Sequence[Message]:
+        """Messages that the stream still holds, from ``sequence`` on, oldest first."""
+        ...
+
+    def listen(self) -> AbstractAsyncContextManager[Live]:
+        """Every message published while the context is open."""
+        ...
+
+    @property
+    def max_message_bytes(self) -> int:
+        """The largest message, headers included, that the bus takes."""
         ...
 
 
