@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from alphapulse.domain.market.columns import Int64s
 
-CHUNK_BYTES = 4 << 20  # of text in one chunk
+CHUNK_BYTES = 8 << 20  # of text in one chunk
 CHUNK_ROWS = 1 << 16  # rows in one chunk of a columnar file
 MAX_LINE_BYTES = 1 << 20
 
