@@ -12,6 +12,7 @@ from typing import Any
 from alphapulse.graphql.errors import Unauthenticated
 
 READ: dict[Any, Any] = {"scope": "read"}
+READ_PAGE: dict[Any, Any] = {**READ, "size": "page"}  # the list inside a page: see limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 The walk weighs each fragment once, however often it is spread, so a bomb costs as little as its text.
 Cost is in units: a field is one, a list multiplies what is inside it, a column counts one per
-``ROWS_PER_UNIT`` rows. Only the operation that would run is weighed.
+``ROWS_PER_UNIT`` rows. Only the operation that would run is weighed. A field says how long it gets by
+``size`` in its metadata: a number, a function of its arguments, or "page" for a list inside a page
+(or series) whose own ``size`` says how many rows it has.
 """
 
 from collections import Counter
@@ -27,7 +29,6 @@ from graphql import (
     get_named_type,
     get_nullable_type,
     is_list_type,
-    is_object_type,
     value_from_ast_untyped,
 )
 
@@ -39,7 +40,7 @@ _UNKNOWN_LIST = 10  # entries taken for a list that does not say its size, such 
 _ROOT_META = ("__schema", "__type")
 
 Arguments = Mapping[str, Any]
-Size = Callable[[Arguments], int]  # how many entries a list field has, or rows each column below it
+Size = Callable[[Arguments], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,26 +208,29 @@ class _Scales:
         definition = _definition(self.schema, parent, node.name.value)
         if definition is None:
             return Weight(cost=1, depth=1, aliases=int(node.alias is not None))
-        size, is_list = self._size(node, definition)
+        entries, rows_below = self._sizes(node, definition, rows)
         named = get_named_type(definition.type)
-        inner = self.selections(node.selection_set, named, 1 if is_list else size)
+        inner = self.selections(node.selection_set, named, rows_below)
         own = 1 + rows // ROWS_PER_UNIT if named.name == "Column" else 1
         return Weight(
-            cost=own + (size if is_list else 1) * inner.cost,
+            cost=own + entries * inner.cost,
             depth=1 + inner.depth,
             aliases=int(node.alias is not None) + inner.aliases,
             scopes=inner.scopes | {_scope(node.name.value, definition, parent)},
         )
 
-    def _size(self, node: FieldNode, definition: GraphQLField) -> tuple[int, bool]:
-        """How many entries (or rows of columns) the field brings, and whether it is a list of objects."""
-        size: Size | int | None = _metadata(definition).get("size")
-        listed = is_list_type(get_nullable_type(definition.type))
+    def _sizes(self, node: FieldNode, definition: GraphQLField, rows: int) -> tuple[int, int]:
+        """How many entries the field brings, and how many rows a page or a series below it has."""
+        size: Size | int | str | None = _metadata(definition).get("size")
+        is_list = is_list_type(get_nullable_type(definition.type))
         if callable(size):
-            return size(self._arguments(node)), not _has_columns(definition)
-        if size is not None:
-            return size, True
-        return (_UNKNOWN_LIST, True) if listed else (1, False)
+            asked = size(self._arguments(node))
+            return (asked, 1) if is_list else (1, asked)
+        if size == "page":
+            return rows, 1
+        if isinstance(size, int):
+            return size, 1
+        return (_UNKNOWN_LIST if is_list else 1), 1
 
     def _arguments(self, node: FieldNode) -> dict[str, Any]:
         given = {}
@@ -244,13 +248,6 @@ def _definition(schema: GraphQLSchema, parent: GraphQLNamedType | None, name: st
     if parent is None or (not hasattr(parent, "fields") and name != "__typename"):
         return None
     return schema.get_field(cast("Any", parent), name)
-
-
-def _has_columns(definition: GraphQLField) -> bool:
-    named = get_named_type(definition.type)
-    return is_object_type(named) and any(
-        get_named_type(f.type).name == "Column" for f in cast("Any", named).fields.values()
-    )
 
 
 def _metadata(definition: GraphQLField) -> Mapping[Any, Any]:

@@ -1,0 +1,30 @@
+"""The HTTP application: GraphQL over HTTP and WebSocket, health, pages and their assets."""
+
+from starlette.applications import Starlette
+from starlette.routing import Route, WebSocketRoute
+
+from alphapulse.graphql.context import Services
+from alphapulse.graphql.execution import Engine
+from alphapulse.graphql.http import HttpEndpoint
+from alphapulse.graphql.limits import Limits
+from alphapulse.graphql.schema import schema
+from alphapulse.graphql.websocket import WebSocketEndpoint
+
+PATH = "/graphql"
+
+
+def create_app(
+    services: Services, limits: Limits, *, allowed_origins: frozenset[str] = frozenset()
+) -> Starlette:
+    """The application of one process. The caller opens and closes what is in ``services``."""
+    engine = Engine(schema, limits)
+    http = HttpEndpoint(engine, services)
+    websocket = WebSocketEndpoint(engine, services, allowed_origins)
+    app = Starlette(
+        routes=[
+            Route(PATH, http.__call__, methods=["GET", "POST"]),
+            WebSocketRoute(PATH, websocket.__call__),
+        ]
+    )
+    app.state.websocket = websocket
+    return app

@@ -1,0 +1,34 @@
+"""What resolvers are handed: read models, the log, the live topics, and who asks."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from alphapulse.domain.ports import Decode, EventStore
+from alphapulse.graphql.access import Authenticate, Principal
+from alphapulse.graphql.fanout import Hub
+from alphapulse.graphql.rate import Rates
+
+Pool = AsyncConnectionPool[AsyncConnection[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """One per process. ``reads`` gives connections that may only read, with a statement timeout."""
+
+    reads: Pool
+    store: EventStore
+    decode: Decode
+    hub: Hub
+    rates: Rates
+    authenticate: Authenticate
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One per request or subscription."""
+
+    services: Services
+    principal: Principal

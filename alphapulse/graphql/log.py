@@ -1,0 +1,213 @@
+"""The log itself: its events page by page and live, and how far everything that follows it has come."""
+
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import msgspec
+import orjson
+import strawberry
+
+from alphapulse.domain.market.events import BarsObserved, TradesObserved
+from alphapulse.domain.ports import (
+    Decode,
+    EventStore,
+    StoredRecord,
+    UndecodableEvent,
+    UnknownEvent,
+)
+from alphapulse.graphql.access import READ, READ_PAGE
+from alphapulse.graphql.context import Context
+from alphapulse.graphql.errors import UserError
+from alphapulse.graphql.fanout import Stream, Update, Watch
+from alphapulse.graphql.limits import paged
+from alphapulse.graphql.scalars import Json, Position, Time, time_of
+
+MAX_EVENTS = 500
+_LIVE_EVENTS = 100  # in one message
+_POLL_S = 2.0
+START = Position(0)
+
+Info = strawberry.Info[Context, None]
+
+
+@strawberry.type(description="An event as the log holds it.")
+class LogEvent:
+    record: strawberry.Private[StoredRecord]
+    decode: strawberry.Private[Decode]
+
+    @strawberry.field(description="Its place in the log.", metadata=READ)
+    def position(self) -> Position:
+        return Position(self.record.position)
+
+    @strawberry.field(description="Such as trades-bitflyer-BTC_JPY.", metadata=READ)
+    def stream(self) -> str:
+        return self.record.stream
+
+    @strawberry.field(description="Its place in its stream, from 1, without gaps.", metadata=READ)
+    def version(self) -> Position:
+        return Position(self.record.version)
+
+    @strawberry.field(description="Its versioned name, such as market.trades_observed.v1.", metadata=READ)
+    def name(self) -> str:
+        return self.record.name
+
+    @strawberry.field(metadata=READ)
+    def event_id(self) -> strawberry.ID:
+        return strawberry.ID(str(self.record.envelope.event_id))
+
+    @strawberry.field(description="When the store recorded it, by its clock.", metadata=READ)
+    def recorded_at(self) -> Time:
+        return time_of(self.record.recorded_at)
+
+    @strawberry.field(
+        description="When it happened, by the venue's clock; null for facts of our own.", metadata=READ
+    )
+    def event_time(self) -> Time | None:
+        time = self.record.envelope.event_time
+        return None if time is None else Time(time)
+
+    @strawberry.field(description="The event that led to this one.", metadata=READ)
+    def cause_id(self) -> strawberry.ID | None:
+        return _id(self.record.envelope.cause_id)
+
+    @strawberry.field(description="The first event of the chain of causes.", metadata=READ)
+    def correlation_id(self) -> strawberry.ID | None:
+        return _id(self.record.envelope.correlation_id)
+
+    @strawberry.field(description="Who recorded it.", metadata=READ)
+    def actor(self) -> str:
+        return self.record.envelope.actor
+
+    @strawberry.field(description="W3C traceparent.", metadata=READ)
+    def trace(self) -> str | None:
+        return self.record.envelope.trace
+
+    @strawberry.field(description="Length of the stored payload in bytes.", metadata=READ)
+    def size_bytes(self) -> int:
+        return len(self.record.state)
+
+    @strawberry.field(
+        description="What it says. Of a batch of trades or bars only instrument and rows: query those as "
+        "`trades` and `candles`. Null when this version of AlphaPulse cannot read it.",
+        metadata=READ,
+    )
+    def payload(self) -> Json | None:
+        try:
+            event = self.decode(self.record).event
+        except (UnknownEvent, UndecodableEvent):
+            return None
+        return Json(orjson.Fragment(_json(event)))
+
+
+def _id(value: object) -> strawberry.ID | None:
+    return None if value is None else strawberry.ID(str(value))
+
+
+def _json(event: Any) -> bytes:
+    if isinstance(event, TradesObserved | BarsObserved):
+        return orjson.dumps({"instrument": str(event.instrument), "rows": len(event.columns)})
+    return msgspec.json.encode(event)
+
+
+@strawberry.type(description="Events in the order of the log.")
+class LogPage:
+    after: Position = strawberry.field(description="The page begins after this position.", metadata=READ)
+    position: Position = strawberry.field(
+        description="Nothing that was asked for is missing up to here; the next page begins after it.",
+        metadata=READ,
+    )
+    head: Position = strawberry.field(description="The end of the log when the page was read.", metadata=READ)
+    events: list[LogEvent] = strawberry.field(metadata=READ_PAGE)
+
+
+@strawberry.type(description="What was appended after `previous`, up to `position`.")
+class LogUpdate:
+    previous: Position = strawberry.field(
+        description="Where the message before this one ended: nothing lies between the two.", metadata=READ
+    )
+    position: Position = strawberry.field(description="Resume after this.", metadata=READ)
+    events: list[LogEvent] = strawberry.field(
+        description=f"At most {_LIVE_EVENTS}.", metadata={**READ, "size": _LIVE_EVENTS}
+    )
+
+
+@strawberry.type
+class LogQuery:
+    @strawberry.field(
+        description="Events after a position, oldest first. A page may hold fewer than `first` and still not "
+        "be the last: go on while `position` < `head`.",
+        metadata={**READ, "size": paged("first", MAX_EVENTS, 100)},
+    )
+    async def events(
+        self,
+        info: Info,
+        after: Position = START,
+        first: int = 100,
+        names: list[str] | None = None,
+        streams: list[str] | None = None,
+    ) -> LogPage:
+        if not 1 <= first <= MAX_EVENTS:
+            raise UserError(f"first {first} needs 1 to {MAX_EVENTS}")
+        services = info.context.services
+        head = await services.store.head()
+        page = await services.store.read(
+            after, until=max(head, after), limit=first, names=names, streams=streams
+        )
+        events = [LogEvent(record=record, decode=services.decode) for record in page.records]
+        return LogPage(
+            after=after, position=Position(max(page.scanned_to, after)), head=Position(head), events=events
+        )
+
+
+class LogFeed:
+    """The whole log as updates of at most ``_LIVE_EVENTS`` events. Never conflates."""
+
+    conflates = False
+
+    def __init__(self, store: EventStore, decode: Decode) -> None:
+        self._store, self._decode = store, decode
+        self._told = 0
+
+    async def start(self) -> int:
+        self._told = await self._store.head()
+        return self._told
+
+    async def next(self) -> Update:
+        while True:
+            page = await self._store.read(self._told, limit=_LIVE_EVENTS)
+            if page.records:
+                update = self._update(self._told, page.scanned_to, page.records)
+                self._told = update.position
+                return update
+            await self._store.changed(self._told, _POLL_S)
+
+    async def now(self) -> Update:
+        return self._update(self._told, self._told, ())
+
+    async def since(self, after: int, until: int) -> Update:
+        page = await self._store.read(after, until=until, limit=_LIVE_EVENTS)
+        reached = page.scanned_to if page.records else until
+        return self._update(after, reached, page.records)
+
+    async def close(self) -> None:
+        return
+
+    def _update(self, previous: int, position: int, records: Any) -> Update:
+        events = [LogEvent(record=record, decode=self._decode) for record in records]
+        payload = LogUpdate(previous=Position(previous), position=Position(position), events=events)
+        return Update(previous, position, payload)
+
+
+@strawberry.type
+class LogSubscription:
+    @strawberry.subscription(
+        description="Every event of the log after a position, or from now on. Messages are never dropped: "
+        "who takes them too slowly gets an error with `extensions.resumeAfter`.",
+        metadata=READ,
+    )
+    async def log(self, info: Info, after: Position | None = None) -> AsyncIterator[LogUpdate]:
+        services = info.context.services
+        if after is not None and after > (head := await services.store.head()):
+            raise UserError(f"after {after} lies beyond the end of the log, {head}")
+        watch = Watch("log", lambda: LogFeed(services.store, services.decode), after)
+        return cast("AsyncIterator[LogUpdate]", Stream(services.hub, watch))

@@ -1,0 +1,33 @@
+"""The whole schema: one module an area, joined here. ``schema.graphql`` is its text, checked in."""
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
+
+from alphapulse.graphql.log import LogQuery, LogSubscription
+from alphapulse.graphql.scalars import SCALARS
+
+
+@strawberry.type
+class Query(LogQuery):
+    pass
+
+
+@strawberry.type
+class Subscription(LogSubscription):
+    pass
+
+
+class Schema(strawberry.Schema):
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Nothing: ``errors.explain`` logs what a client may not see, and only that."""
+
+
+schema = Schema(
+    query=Query,
+    subscription=Subscription,
+    config=StrawberryConfig(scalar_map=SCALARS, sort_schema=True),
+)
