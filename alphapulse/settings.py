@@ -7,6 +7,7 @@ they stand.
 
 import dataclasses
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 PREFIX = "ALPHAPULSE_"
+ADDRESSES = "addresses.json"  # in the data directory while `alphapulse up` runs on it
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SYSTEM_CA = "system"  # libpq's word for the operating system's trusted authorities
@@ -147,9 +149,6 @@ class Settings:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value != defaults[name]}
 
-    def with_servers(self, *, database_url: str, nats_url: str) -> "Settings":
-        return dataclasses.replace(self, database_url=database_url, nats_url=nats_url)
-
     def database(self) -> str:
         """The address of PostgreSQL with password and TLS options in it, as psycopg takes it.
 
@@ -185,10 +184,11 @@ def known_variables() -> dict[str, str]:
     return {PREFIX + name.upper(): rule.help for name, rule in _rules().items()}
 
 
-def load(environ: Mapping[str, str] | None = None, **options: object) -> Settings:
-    """Settings from ``environ`` (the process's by default), overridden by the ``options`` that are not None.
+def load(environ: Mapping[str, str] | None = None, *, running: bool = True, **options: object) -> Settings:
+    """Settings from ``environ`` (by default the process's), with the ``options`` that are not None on top.
 
-    An empty variable counts as unset.
+    An empty variable counts as unset. With ``running``, an `alphapulse up` on the same data directory fills
+    in the addresses of its servers where none are set.
 
     Raises:
         SettingsError: names every wrong setting, not only the first.
@@ -208,7 +208,20 @@ def load(environ: Mapping[str, str] | None = None, **options: object) -> Setting
     problems += _contradictions(settings)
     if problems:
         raise SettingsError(redact("\n".join(problems), _secrets(given)))
-    return settings
+    return with_running(settings) if running else settings
+
+
+def with_running(settings: Settings) -> Settings:
+    """``settings`` with the addresses that `alphapulse up` left in the data directory, where none are set."""
+    try:
+        found = json.loads((settings.data_dir / ADDRESSES).read_text())
+    except (OSError, ValueError):
+        return settings
+    return dataclasses.replace(
+        settings,
+        database_url=settings.database_url or found.get("database_url"),
+        nats_url=settings.nats_url or found.get("nats_url"),
+    )
 
 
 def redact_environment(text: str) -> str:

@@ -1,8 +1,11 @@
-"""Logging of a role's process: lines on stderr, in UTC, without secrets."""
+"""Logging: a role's lines on stderr, in UTC, without secrets; and the files a supervisor keeps of them."""
 
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
+from io import FileIO
+from pathlib import Path
 
 from alphapulse.settings import Settings, redact
 
@@ -26,3 +29,48 @@ def log_to_stderr(settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(settings))
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+
+
+class RotatingLog:
+    """A log file that is renamed to ``.1``, ``.2`` … when full, so that all of them stay within a limit.
+
+    A full disk loses lines, and says so in the next one that fits; it never stops the program that logs.
+    """
+
+    def __init__(self, path: Path, *, limit_bytes: int = 10 * 1024 * 1024, keep: int = 4) -> None:
+        self.path = path
+        self._limit_bytes = limit_bytes
+        self._keep = keep
+        self._lost = 0
+        self._file: FileIO | None = None
+
+    def write(self, line: bytes) -> None:
+        try:
+            file = self._file or self._open()
+            if file.tell() and file.tell() + len(line) > self._limit_bytes:
+                file = self._rotate()
+            note = f"({self._lost} lines could not be written)\n".encode() if self._lost else b""
+            file.write(note + line)
+            self._lost = 0
+        except OSError:
+            self._lost += 1
+            self.close()
+
+    def close(self) -> None:
+        if self._file:
+            with suppress(OSError):
+                self._file.close()
+            self._file = None
+
+    def _open(self) -> FileIO:
+        self._file = self.path.open("ab", buffering=0)
+        return self._file
+
+    def _rotate(self) -> FileIO:
+        self.close()
+        for number in range(self._keep, 0, -1):
+            older = self.path.with_name(f"{self.path.name}.{number}")
+            newer = self.path.with_name(f"{self.path.name}.{number - 1}") if number > 1 else self.path
+            if newer.exists():
+                newer.replace(older)
+        return self._open()

@@ -27,6 +27,8 @@ from alphapulse.adapters.embedded.process import (
     ServerError,
     closed_parent,
     end_all,
+    free_port,
+    is_free,
     last_lines,
     make_directory,
     require_reachable,
@@ -118,9 +120,13 @@ class NatsServer:
             credentials = f"{quote(self._user, safe='')}:{quote(self._password, safe='')}@"
         elif self._token is not None:
             credentials = f"{quote(self._token, safe='')}@"
-        return (
-            f"{'tls' if self._tls else 'nats'}://{credentials}{_address(self._reachable_host())}:{self.port}"
-        )
+        scheme, _, server = self.url_without_credentials.partition("://")
+        return f"{scheme}://{credentials}{server}"
+
+    @property
+    def url_without_credentials(self) -> str:
+        scheme = "tls" if self._tls else "nats"
+        return f"{scheme}://{_address(self._reachable_host())}:{self.port}"
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Bring the server up.
@@ -209,7 +215,7 @@ class NatsServer:
     def _choose_port(self) -> int:
         """The given port, else that of the last time, else a free one; the winner is remembered."""
         if self._given_port is not None:
-            if not _is_free(self.host, self._given_port):
+            if not is_free(self.host, self._given_port):
                 raise ServerError(
                     f"port {self._given_port} on {self.host} is taken: give nats-server another one"
                 )
@@ -217,9 +223,9 @@ class NatsServer:
         remembered = self.directory / "port"
         with suppress(OSError, ValueError):
             port = int(remembered.read_text())
-            if _is_free(self.host, port):
+            if is_free(self.host, port):
                 return port
-        port = _free_port(self.host)
+        port = free_port(self.host)
         remembered.write_text(f"{port}\n")
         return port
 
@@ -291,28 +297,3 @@ def _as_config(config: dict[str, Any]) -> str:
 
 def _address(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _is_free(host: str, port: int) -> bool:
-    try:
-        _bind(host, port).close()
-    except OSError:
-        return False
-    return True
-
-
-def _free_port(host: str) -> int:
-    with _bind(host, 0) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except BaseException:
-        listener.close()
-        raise
-    return listener

@@ -183,7 +183,7 @@ class PostgresServer:
 
     def is_ready(self) -> bool:
         """Whether the server that answers is our child, and answers."""
-        if self.process is None or self._postmaster() != self.process.pid:
+        if self.process is None or self._postmaster() != self.process.pid or self._status() != "ready":
             return False
         try:
             with psycopg.connect(self.url(), connect_timeout=5) as connection:
@@ -300,6 +300,12 @@ class PostgresServer:
         with suppress(OSError, ValueError, IndexError):
             return int((self.data / "postmaster.pid").read_text().split()[0])
         return None
+
+    def _status(self) -> str:
+        """What the postmaster says of itself in the eighth line of postmaster.pid."""
+        with suppress(OSError, IndexError):
+            return (self.data / "postmaster.pid").read_text().splitlines()[7].strip()
+        return ""
 
     def _postmaster_alive(self) -> int | None:
         """The pid in postmaster.pid if that process is a PostgreSQL on our data directory."""

@@ -4,10 +4,12 @@ Every launched program is a direct child in a process group of its own (Ctrl-C r
 things in order) and gets a signal from the kernel when we die, however we die.
 """
 
+import errno
 import fcntl
 import os
 import pwd
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -273,3 +275,36 @@ def last_lines(path: Path, count: int = 15) -> str:
             return "\n".join(file.read().decode(errors="replace").splitlines()[-count:])
     except OSError:
         return ""
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether we could listen there.
+
+    Raises:
+        ServerError: ``host`` is no address of this machine.
+    """
+    try:
+        _bind(host, port).close()
+    except OSError as error:
+        if error.errno in {errno.EADDRINUSE, errno.EACCES}:
+            return False
+        raise ServerError(f"cannot listen on {host}: {error}") from None
+    return True
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on at this moment."""
+    with _bind(host, 0) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
