@@ -2,11 +2,13 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import NullPool, create_engine
 
 import alphapulse
@@ -41,6 +43,38 @@ def _after_scheme(url: str) -> str:
         if url.startswith(scheme):
             return url.removeprefix(scheme)
     raise ValueError(f"a database address begins with postgresql://, this one with {url.partition(':')[0]!r}")
+
+
+def connection_info(
+    url: str,
+    *,
+    role: str | None = APP_ROLE,
+    statement_timeout_s: float = 30.0,
+    lock_timeout_s: float = 10.0,
+) -> str:
+    """How psycopg is to connect: as ``role`` and under limits, all of which are off by default.
+
+    A peer that vanishes is noticed after about 20 s also when we wait for it in silence.
+    """
+    given = conninfo_to_dict(libpq_url(url))
+    settings = {
+        "statement_timeout": round(statement_timeout_s * 1000),
+        "lock_timeout": round(lock_timeout_s * 1000),
+        "idle_in_transaction_session_timeout": 60_000,
+        "timezone": "UTC",
+        **({"role": role} if role else {}),
+    }
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    limits: dict[str, Any] = {
+        "connect_timeout": 10,
+        "tcp_user_timeout": 20_000,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 2,
+        "application_name": "alphapulse",
+    }
+    limits |= given
+    return make_conninfo(**{**limits, "options": f"{given.get('options') or ''} {options}".strip()})
 
 
 def migrate(database_url: str) -> None:

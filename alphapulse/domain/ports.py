@@ -162,6 +162,22 @@ class EventStore(Protocol):
         ...
 
 
+class Leases(Protocol):
+    """Who may act alone. Time is the store's; an epoch never comes back."""
+
+    async def acquire(self, lease: str, holder: str, duration_s: float) -> Fence | None:
+        """The fence of a new epoch; None while another's lease runs. ``holder`` names one process run."""
+        ...
+
+    async def renew(self, fence: Fence, duration_s: float) -> bool:
+        """Whether the lease was still held at this epoch; it then runs for ``duration_s`` from now."""
+        ...
+
+    async def release(self, fence: Fence) -> None:
+        """Give the lease up, if it is still held: the next one need not wait for it to run out."""
+        ...
+
+
 class LogSource(Protocol):
     """A tail of the log, from the store or from the bus with the store behind it."""
 
