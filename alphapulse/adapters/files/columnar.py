@@ -25,6 +25,7 @@ class ColumnarReader:
 
     def __init__(self, path: Path, kind: str, *, wanted: Sequence[str]) -> None:
         self._path, self._kind, self._wanted = path, kind, tuple(dict.fromkeys(wanted))
+        self.done_ratio, self._total = 0.0, 0  # rows, known once the file is open
         schema = columnar_schema(path, kind)
         self.time_units: Mapping[str, str] = {
             name: unit for name in self._wanted if (unit := _time_unit(schema.field(name).type))
@@ -36,6 +37,7 @@ class ColumnarReader:
         while (batch := self._next(batches, row)) is not None:
             for at in range(0, batch.num_rows, CHUNK_ROWS):
                 part = batch.slice(at, CHUNK_ROWS)
+                self.done_ratio = min(1.0, (row - 1 + part.num_rows) / max(self._total, 1))
                 yield self._chunk(part, row)
                 row += part.num_rows
 
@@ -48,11 +50,13 @@ class ColumnarReader:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         if self._kind == "parquet":
             with pq.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20) as file:
+                self._total = file.metadata.num_rows
                 yield from file.iter_batches(
                     batch_size=CHUNK_ROWS, columns=list(self._wanted), use_threads=False
                 )
         else:
             with pa.memory_map(str(self._path)) as mapped, ipc.open_file(mapped) as file:
+                self._total = file.num_record_batches * CHUNK_ROWS  # an estimate: batches have no fixed size
                 for i in range(file.num_record_batches):
                     yield file.get_batch(i).select(list(self._wanted))
 

@@ -23,7 +23,7 @@ def first_lines(path: Path) -> list[str]:
     Raises:
         UnreadableFile: it is not text in UTF-8.
     """
-    with open_bytes(path) as source:
+    with open_bytes(path) as (source, _):
         head = read_block(source, 64 << 10, path, 0)
     if not head:
         raise UnreadableFile(f"{path} is empty (0 bytes when unpacked)")
@@ -66,13 +66,14 @@ class DelimitedReader:
         self._path, self._names, self._wanted = path, names, tuple(dict.fromkeys(wanted))
         self._skip, self._delimiter = skip, delimiter
         self._rows = 0
+        self.done_ratio = 0.0
         self._slots = np.full(len(names), -1, dtype=np.int64)
         for slot, name in enumerate(self._wanted):
             self._slots[names.index(name)] = slot
 
     def chunks(self) -> Iterator[TextChunk]:
         skip = self._skip
-        with open_bytes(self._path) as source:
+        with open_bytes(self._path) as (source, done_ratio):
             for block in line_blocks(source, self._path, lambda: self._rows + self._skip):
                 cut = 0
                 while skip and cut < len(block):
@@ -80,6 +81,7 @@ class DelimitedReader:
                     skip -= 1
                 if cut < len(block):
                     chunk = self._chunk(block[cut:] if cut else block)
+                    self.done_ratio = done_ratio()
                     if len(chunk):
                         yield chunk
 

@@ -62,13 +62,15 @@ class JsonReader:
 
     def __init__(self, path: Path, *, wanted: Sequence[str]) -> None:
         self._path, self._wanted = path, tuple(dict.fromkeys(wanted))
+        self.done_ratio = 0.0
 
     def chunks(self) -> Iterator[TextChunk]:
         row, carry = 1, b""
-        with open_bytes(self._path) as source:
+        with open_bytes(self._path) as (source, done_ratio):
             while block := read_block(source, CHUNK_BYTES, self._path, row - 1):
                 data = carry + block
                 objects, rest = _objects(data)
+                self.done_ratio = done_ratio()
                 for at in range(0, len(objects), 1 << 14):
                     part = objects[at : at + (1 << 14)]
                     yield self._chunk(part, row)
@@ -101,7 +103,7 @@ class JsonReader:
 
 def first_members(path: Path) -> list[str] | None:
     """The names in the first object of the file, or None when it does not begin as such JSON."""
-    with open_bytes(path) as source:
+    with open_bytes(path) as (source, _):
         head = read_block(source, 64 << 10, path, 0)
     if head.lstrip()[:1] not in (b"[", b"{"):
         return None

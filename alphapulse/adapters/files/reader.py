@@ -48,10 +48,11 @@ class Reader(Protocol):
     """One file, opened for the columns somebody wants.
 
     ``time_units`` holds the unit (s, ms, us, ns) of columns whose type says it, such as a Parquet
-    timestamp; they come as whole numbers of that unit.
+    timestamp; they come as whole numbers of that unit. ``done_ratio`` says how far chunks() has come.
     """
 
     time_units: Mapping[str, str]
+    done_ratio: float
 
     def chunks(self) -> Iterator[TextChunk]:
         """The rows in file order.

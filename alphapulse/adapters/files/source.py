@@ -55,19 +55,24 @@ def is_packed(path: Path) -> bool:
 
 
 @contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """The unpacked bytes of ``path``."""
+def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], float]]]:
+    """The unpacked bytes of ``path``, and a function that says which part of the file has been read."""
+    size = path.stat().st_size or 1
     with path.open("rb") as file:
         head = file.read(4)
         file.seek(0)
+
+        def done_ratio() -> float:
+            return file.tell() / size
+
         if head[:2] == _GZIP:
-            with igzip.IGzipFile(fileobj=file, mode="rb") as unpacked:  # type: ignore[no-untyped-call]
-                yield cast("BinaryIO", unpacked)
+            with igzip.IGzipFile(fileobj=file, mode="rb") as gzip:  # type: ignore[no-untyped-call]
+                yield cast("BinaryIO", gzip), done_ratio
         elif head == _ZSTD:
-            with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as unpacked:
-                yield unpacked
+            with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as zstd:
+                yield zstd, done_ratio
         else:
-            yield file
+            yield file, done_ratio
 
 
 def read_block(source: BinaryIO, size: int, path: Path, lines: int) -> bytes:
@@ -95,7 +100,7 @@ def verify_packing(path: Path) -> None:
     if not is_packed(path):
         return
     lines = 0
-    with open_bytes(path) as source:
+    with open_bytes(path) as (source, _):
         while block := read_block(source, CHUNK_BYTES, path, lines):
             lines += block.count(b"\n")
 

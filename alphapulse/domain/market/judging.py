@@ -1,6 +1,7 @@
 """Judging raw rows of any kind: the first reason against each, ranges, exact decimals at one exponent."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +140,7 @@ def segments(ids: Int64s) -> Iterator[slice]:
         widest = np.argsort(ids[holes - 1] - ids[holes])[:_MOST_HOLES]
         holes = np.sort(holes[widest])
     bounds = [0, *holes.tolist(), len(ids)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         if end > start:
             yield slice(start, end)
 

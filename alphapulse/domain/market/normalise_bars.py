@@ -168,9 +168,7 @@ def _shared_exponent(raw: RawBars, reasons: Reasons) -> tuple[Int64s, Int8s]:
     price = np.empty((4, len(raw)), dtype=np.int64)
     for k, numbers in enumerate(four):
         price[k], fits = scaled(numbers, exponent.astype(np.int64))
-        reasons.refuse(
-            ~fits, "", f"open, high, low and close do not fit int64 under one exponent up to {MAX_EXPONENT}"
-        )
+        reasons.refuse(~fits, "", "open, high, low and close do not fit int64 under one exponent")
     return price, exponent
 
 
