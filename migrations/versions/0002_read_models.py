@@ -143,7 +143,6 @@ def upgrade() -> None:
     )
     op.create_index("trade_blocks_time", "trade_blocks", ["instrument", "source", "time_lo"], unique=False)
     op.create_index("trade_blocks_id", "trade_blocks", ["instrument", "source", "id_lo"], unique=False)
-    # ### end Alembic commands ###
 
 
 def downgrade() -> None:
