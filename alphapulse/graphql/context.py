@@ -10,6 +10,7 @@ from alphapulse.domain.ports import Decode, EventStore
 from alphapulse.graphql.access import Authenticate, Principal
 from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.rate import Rates
+from alphapulse.projections.notices import ReadNotices
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
@@ -21,6 +22,7 @@ class Services:
     reads: Pool
     store: EventStore
     decode: Decode
+    notices: ReadNotices
     hub: Hub
     rates: Rates
     authenticate: Authenticate

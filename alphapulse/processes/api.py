@@ -1,0 +1,103 @@
+"""The role ``api``: answers GraphQL and says how things are. Reads everything, writes nothing."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from alphapulse.adapters.database import connection_info
+from alphapulse.adapters.store.codec import codec
+from alphapulse.adapters.store.postgres import PostgresEventStore
+from alphapulse.graphql.access import anyone, holder_of
+from alphapulse.graphql.app import create_app
+from alphapulse.graphql.context import Services
+from alphapulse.graphql.fanout import Hub
+from alphapulse.graphql.limits import Limits
+from alphapulse.graphql.rate import Rates
+from alphapulse.processes.serve import listen, serve
+from alphapulse.projections.notices import ReadNotices
+
+log = logging.getLogger(__name__)
+
+READERS = 8  # connections that answer queries; more requests wait for their turn
+WAIT_S = 5.0  # for one of them
+
+
+@asynccontextmanager
+async def open_services(
+    database_url: str, limits: Limits, *, token: str | None = None
+) -> AsyncIterator[Services]:
+    """All that the application needs, open for as long as the context lasts.
+
+    The database may be away: whatever needs it says so until it is back.
+    """
+    read_only = connection_info(
+        database_url, role=None, statement_timeout_s=limits.execution_s, lock_timeout_s=limits.execution_s
+    )
+
+    async def connect() -> AsyncConnection[Any]:
+        db = await AsyncConnection.connect(read_only, autocommit=True)
+        await _set_read_only(db)
+        return db
+
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(
+            PostgresEventStore(database_url, timeout_s=limits.execution_s)
+        )
+        reads = AsyncConnectionPool(
+            read_only,
+            min_size=1,
+            max_size=READERS,
+            timeout=WAIT_S,
+            max_waiting=limits.concurrent_requests + limits.waiting_requests,
+            kwargs={"autocommit": True},
+            configure=_set_read_only,
+            open=False,
+        )
+        await reads.open()
+        stack.push_async_callback(reads.close)
+        notices = ReadNotices(connect, "candles")
+        await stack.enter_async_context(_running(notices))
+        yield Services(
+            reads=reads,
+            store=store,
+            decode=codec.decode,
+            notices=notices,
+            hub=Hub(limits.queue_messages),
+            rates=Rates(limits.rate_cost_per_s, limits.rate_burst_cost, limits.rate_keys, time.monotonic),
+            authenticate=holder_of(token) if token else anyone,
+        )
+
+
+async def _set_read_only(db: AsyncConnection[Any]) -> None:
+    await db.execute("SET default_transaction_read_only TO on")
+
+
+@asynccontextmanager
+async def _running(notices: ReadNotices) -> AsyncIterator[None]:
+    task = asyncio.create_task(notices.run(), name="read-notices")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def run_api(
+    database_url: str, host: str, port: int, limits: Limits, stop: asyncio.Event, *, token: str | None = None
+) -> None:
+    """Serve until ``stop`` is set.
+
+    Raises:
+        OSError: nothing can listen on ``host`` and ``port``.
+    """
+    with listen(host, port) as listening:
+        async with open_services(database_url, limits, token=token) as services:
+            log.info("the API listens on %s port %d", *listening.getsockname()[:2])
+            await serve(create_app(services, limits), listening, limits, stop)
