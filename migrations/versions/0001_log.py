@@ -247,7 +247,9 @@ END $$;
 CREATE FUNCTION log_partition(stream text, parts int) RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
     (('x' || substr(encode(sha256(convert_to(
-        substring(substr(stream, strpos(stream, '-') + 1) from '^[^-]*(?:-[^-]*)?'), 'UTF8'
+        substring(
+            coalesce(nullif(substr(stream, strpos(stream, '-') + 1), ''), stream) from '^[^-]*(?:-[^-]*)?'
+        ), 'UTF8'
     )), 'hex'), 1, 8))::bit(32)::bigint % parts)::int;
 """
 
