@@ -95,7 +95,7 @@ async def _plain_text(db: AsyncConnection[Any]) -> AsyncIterator[None]:
 
 async def _table_digest(db: AsyncConnection[Any], table: Table) -> str:
     columns = ", ".join(_canonical(c) for c in table.columns)
-    query = f"COPY (SELECT {columns} FROM {_quoted(table.name)} ORDER BY {_key_order(table)}) TO STDOUT"
+    query = f"COPY (SELECT {columns} FROM {_quoted(table.name)} AS r ORDER BY {_key_order(table)}) TO STDOUT"
     result = hashlib.sha256(" ".join(c.name for c in table.columns).encode() + b"\n")
     async with db.cursor() as cursor, cursor.copy(query) as rows:
         async for chunk in rows:
@@ -147,7 +147,7 @@ async def _keyed_rows(
     """Rows as text with their key as values that Python orders as PostgreSQL does."""
     keys = list(table.primary_key.columns)
     selected = [_sortable(c) for c in keys] + [f"({_canonical(c)})::text" for c in table.columns]
-    query = f"SELECT {', '.join(selected)} FROM {_quoted(table.name)} ORDER BY {_key_order(table)}"
+    query = f"SELECT {', '.join(selected)} FROM {_quoted(table.name)} AS r ORDER BY {_key_order(table)}"
     async with db.cursor(f"rows_{uuid4().hex}") as cursor:
         cursor.itersize = 5_000
         await cursor.execute(query)
@@ -165,7 +165,7 @@ def _canonical(column: Column[Any]) -> str:
 def _key_order(table: Table) -> str:
     assert table.primary_key.columns, f"{table.name} needs a primary key: its rows have no order else"
     return ", ".join(
-        f'{_quoted(c.name)} COLLATE "C"' if isinstance(c.type, Text) else _quoted(c.name)
+        f"r.{_quoted(c.name)}" + (' COLLATE "C"' if isinstance(c.type, Text) else "")
         for c in table.primary_key.columns
     )
 

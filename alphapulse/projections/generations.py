@@ -125,7 +125,7 @@ async def make_tables(db: AsyncConnection[Any], model: AnyReadModel, schema: str
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     async with db.transaction():
         await db.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
-        await db.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(schema)))
+        await db.execute(sql.SQL("SET LOCAL search_path TO {}, public").format(sql.Identifier(schema)))
         for table in model.tables:
             await db.execute(str(CreateTable(table).compile(dialect=dialect)))
             for index in table.indexes:
