@@ -184,7 +184,7 @@ def known_variables() -> dict[str, str]:
     return {PREFIX + name.upper(): rule.help for name, rule in _rules().items()}
 
 
-def load(environ: Mapping[str, str] | None = None, *, running: bool = True, **options: object) -> Settings:
+def load(environ: Mapping[str, str] | None = None, /, *, running: bool = True, **options: object) -> Settings:
     """Settings from ``environ`` (by default the process's), with the ``options`` that are not None on top.
 
     An empty variable counts as unset. With ``running``, an `alphapulse up` on the same data directory fills

@@ -1,7 +1,7 @@
 """The whole stack on this machine: PostgreSQL, nats-server and one process a role, under one supervisor.
 
 In the data directory: ``postgres`` and ``nats`` (each with its data, locks and socket), ``logs``, ``lock``
-(held while the stack runs) and, once it is ready, ``addresses.json``. A server whose URL is set is not started.
+(held while the stack runs) and, once it is ready, ``addresses.json``. A server with a URL set is not started.
 """
 
 import asyncio
@@ -186,7 +186,7 @@ def _with_port(settings: Settings) -> Settings:
         return dataclasses.replace(settings, port=free_port(settings.host))
     if not is_free(settings.host, settings.port):
         raise ServerError(
-            f"port {settings.port} on {settings.host} is taken: give another --port or ALPHAPULSE_PORT (0: any)"
+            f"port {settings.port} on {settings.host} is taken: --port, ALPHAPULSE_PORT give another (0: any)"
         )
     return settings
 

@@ -145,6 +145,15 @@ class FileLock:
         self._file = file
         return True
 
+    def peek(self) -> bool:
+        """Whether the lock could be had, without writing to the file."""
+        with self.path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        return True
+
     def release(self) -> None:
         if self._file is not None:
             self._file.close()
