@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from alphapulse.domain.market.columns import BarColumns, TradeColumns
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
 from alphapulse.domain.market.instrument import Instrument
+from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.domain.ports import Envelope, Recorded
 from alphapulse.projections.candles import Candles
 from tests.candle_oracle import MINUTE
@@ -84,7 +85,7 @@ def recorded(events: Sequence[Any], *, first_position: int = 1, step: int = 1) -
         if isinstance(event, TradesObserved):
             stream = event.instrument.stream("trades")
         elif isinstance(event, BarsObserved):
-            stream = event.instrument.stream("bars") + f"-{event.timeframe_minutes}m"
+            stream = f"{event.instrument.stream('bars')}-{LABELS.get(event.timeframe_minutes)}"
         else:
             stream = Instrument(event.venue, event.symbol).stream("feed")
         versions[stream] = versions.get(stream, 0) + 1
