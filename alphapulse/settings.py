@@ -108,6 +108,7 @@ class Settings:
     data: Annotated[Path | None, _Rule(_path, "a folder of sample trade files, for demo and tests")] = None
     host: Annotated[str, _Rule(_text, "address that the API listens on")] = "127.0.0.1"
     port: Annotated[int, _Rule(_port, "port that the API listens on; 0: any free one")] = 8000
+    api_token: Annotated[str | None, _Rule(_text, "what API clients must show", secret=True)] = None
     log_level: Annotated[str, _Rule(_one_of(LOG_LEVELS), " ".join(LOG_LEVELS))] = "info"
     servers_user: Annotated[str | None, _Rule(_text, "whom the bundled servers become under root")] = None
 

@@ -210,7 +210,7 @@ def free_space(settings: Settings) -> Finding:
 
 
 def numba_cache() -> Finding:
-    """Compiled kernels can be kept: beside the code, or where NUMBA_CACHE_DIR says, or in the user's cache."""
+    """Compiled kernels can be kept: by the code, where NUMBA_CACHE_DIR says, or in the user's cache."""
     beside = Path(alphapulse.__file__).parent
     own = os.environ.get("NUMBA_CACHE_DIR")
     places = [Path(own)] if own else [beside, Path.home() / ".cache"]
@@ -273,7 +273,7 @@ def examine_database(url: str) -> Iterator[Finding]:
         with psycopg.connect(database.libpq_url(url), connect_timeout=5, autocommit=True) as connection:
             yield from _examine_connection(connection)
     except psycopg.Error as error:
-        advice = "is it running, and are user, password and database right? See ALPHAPULSE_DATABASE_URL"
+        advice = "is it running, and are user, password and database right? ALPHAPULSE_DATABASE_URL"
         yield fail("database", str(error).strip(), advice)
         return
     now, newest = database.revisions(url)
@@ -287,9 +287,7 @@ def examine_database(url: str) -> Iterator[Finding]:
 
 def _examine_connection(connection: psycopg.Connection[tuple[object, ...]]) -> Iterator[Finding]:
     info = connection.info
-    yield _version(
-        "database", f"PostgreSQL {info.server_version // 10000}", info.server_version // 10000 >= MIN_POSTGRES
-    )
+    yield _postgres_version(info.server_version // 10000)
     shown = {name: _show(connection, name) for name in ("fsync", "full_page_writes", "server_encoding")}
     for name, value in {"fsync": "on", "full_page_writes": "on"}.items():
         if shown[name] != value:

@@ -12,7 +12,17 @@ from alphapulse.settings import Settings, SettingsError
 
 Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
-ROLES: Mapping[str, Role] = {}  # in the order in which they start; they stop the other way round
+
+async def api(settings: Settings, stop: asyncio.Event) -> None:
+    """GraphQL over the read models and the log."""
+    from alphapulse.graphql.limits import Limits
+    from alphapulse.processes.api import run_api
+
+    await run_api(settings.database(), settings.host, settings.port, Limits(), stop, token=settings.api_token)
+
+
+# In the order in which they start; they stop the other way round.
+ROLES: Mapping[str, Role] = {"api": api}
 
 
 def nats_options(settings: Settings) -> NatsOptions:
