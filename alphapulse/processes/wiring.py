@@ -21,8 +21,15 @@ async def api(settings: Settings, stop: asyncio.Event) -> None:
     await run_api(settings.database(), settings.host, settings.port, Limits(), stop, token=settings.api_token)
 
 
+async def project(settings: Settings, stop: asyncio.Event) -> None:
+    """Read models, kept at the end of the log."""
+    from alphapulse.processes.project import from_store, run_project
+
+    await run_project(settings.database(), from_store, stop)
+
+
 # In the order in which they start; they stop the other way round.
-ROLES: Mapping[str, Role] = {"api": api}
+ROLES: Mapping[str, Role] = {"project": project, "api": api}
 
 
 def nats_options(settings: Settings) -> NatsOptions:
