@@ -3,6 +3,7 @@
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
+from alphapulse.graphql import health, pages
 from alphapulse.graphql.context import Services
 from alphapulse.graphql.execution import Engine
 from alphapulse.graphql.http import HttpEndpoint
@@ -11,10 +12,15 @@ from alphapulse.graphql.schema import schema
 from alphapulse.graphql.websocket import WebSocketEndpoint
 
 PATH = "/graphql"
+DEFAULT_THRESHOLDS = health.Thresholds()
 
 
 def create_app(
-    services: Services, limits: Limits, *, allowed_origins: frozenset[str] = frozenset()
+    services: Services,
+    limits: Limits,
+    thresholds: health.Thresholds = DEFAULT_THRESHOLDS,
+    *,
+    allowed_origins: frozenset[str] = frozenset(),
 ) -> Starlette:
     """The application of one process. The caller opens and closes what is in ``services``."""
     engine = Engine(schema, limits)
@@ -24,6 +30,8 @@ def create_app(
         routes=[
             Route(PATH, http.__call__, methods=["GET", "POST"]),
             WebSocketRoute(PATH, websocket.__call__),
+            *health.routes(services, thresholds),
+            *pages.routes(),
         ]
     )
     app.state.websocket = websocket

@@ -1,5 +1,6 @@
 """What resolvers are handed: read models, the log, the live topics, and who asks."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ class Services:
     hub: Hub
     rates: Rates
     authenticate: Authenticate
+    code_versions: Mapping[str, int]  # of the read models as this code would fold them
 
 
 @dataclass(frozen=True, slots=True)

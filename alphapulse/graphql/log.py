@@ -21,10 +21,13 @@ from alphapulse.graphql.errors import UserError
 from alphapulse.graphql.fanout import Stream, Update, Watch
 from alphapulse.graphql.limits import paged
 from alphapulse.graphql.scalars import Json, Position, Time, time_of
+from alphapulse.projections import relay_status, status
+from alphapulse.projections.status import MOST_COUNTED
 
 MAX_EVENTS = 500
 _LIVE_EVENTS = 100  # in one message
 _POLL_S = 2.0
+_READ_MODELS = 20
 START = Position(0)
 
 Info = strawberry.Info[Context, None]
@@ -131,8 +134,86 @@ class LogUpdate:
     )
 
 
+@strawberry.type(description="How far the live generation of a read model has come.")
+class Projection:
+    name: str = strawberry.field(metadata=READ)
+    generation: int = strawberry.field(description="Counts rebuilds.", metadata=READ)
+    code_version: int = strawberry.field(description="Of the code that folded it.", metadata=READ)
+    position: Position = strawberry.field(description="The last event it has passed.", metadata=READ)
+    lag_events: int = strawberry.field(
+        description=f"Events of the log it has not passed, counted up to {MOST_COUNTED:,}.", metadata=READ
+    )
+    lag_seconds: float = strawberry.field(
+        description="Age of the oldest event it has not passed; 0 when it has passed all.", metadata=READ
+    )
+    parked: int = strawberry.field(description="Events it could not fold.", metadata=READ)
+    problem: str | None = strawberry.field(description="What a person should look at.", metadata=READ)
+
+
+@strawberry.type(description="How far the relay has brought the log to NATS.")
+class Relay:
+    position: Position | None = strawberry.field(description="The last published event.", metadata=READ)
+    lag_events: int = strawberry.field(
+        description=f"Events not yet published, counted up to {MOST_COUNTED:,}.", metadata=READ
+    )
+    lag_seconds: float = strawberry.field(description="Age of the first of them.", metadata=READ)
+    problem: str | None = strawberry.field(description="Why nothing is published just now.", metadata=READ)
+
+
+@strawberry.type(description="The log and what follows it.")
+class Log:
+    position: Position = strawberry.field(description="The last event; 0 when there is none.", metadata=READ)
+
+    @strawberry.field(description="When the last event was recorded, by the store's clock.", metadata=READ)
+    async def recorded_at(self, info: Info) -> Time | None:
+        page = await info.context.services.store.read(self.position - 1, limit=1)
+        return time_of(page.records[0].recorded_at) if page.records else None
+
+    @strawberry.field(
+        description="Every read model that ever ran, by name.", metadata={**READ, "size": _READ_MODELS}
+    )
+    async def projections(self, info: Info) -> list[Projection]:
+        async with info.context.services.reads.connection() as db:
+            found = await status.projection_status(db, info.context.services.code_versions)
+        return [_projection(each) for each in found]
+
+    @strawberry.field(description="Null when no relay has ever run.", metadata=READ)
+    async def relay(self, info: Info) -> Relay | None:
+        async with info.context.services.reads.connection() as db:
+            found = await relay_status.read(db)
+        return None if found is None else _relay(found)
+
+
+def _projection(found: status.ProjectionStatus) -> Projection:
+    return Projection(
+        name=found.name,
+        generation=found.generation,
+        code_version=found.code_version,
+        position=Position(found.position),
+        lag_events=found.lag_events,
+        lag_seconds=found.lag_s,
+        parked=found.parked,
+        problem=found.problem,
+    )
+
+
+def _relay(found: relay_status.RelayStatus) -> Relay:
+    return Relay(
+        position=None if found.position is None else Position(found.position),
+        lag_events=found.lag_events,
+        lag_seconds=found.lag_s,
+        problem=found.problem,
+    )
+
+
 @strawberry.type
 class LogQuery:
+    @strawberry.field(
+        description="Where the log ends, and how far everything that follows it has come.", metadata=READ
+    )
+    async def log(self, info: Info) -> Log:
+        return Log(position=Position(await info.context.services.store.head()))
+
     @strawberry.field(
         description="Events after a position, oldest first. A page may hold fewer than `first` and still not "
         "be the last: go on while `position` < `head`.",

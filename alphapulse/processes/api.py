@@ -20,6 +20,7 @@ from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.limits import Limits
 from alphapulse.graphql.rate import Rates
 from alphapulse.processes.serve import listen, serve
+from alphapulse.projections.candles import Candles
 from alphapulse.projections.notices import ReadNotices
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ async def open_services(
         )
         await reads.open()
         stack.push_async_callback(reads.close)
-        notices = ReadNotices(connect, "candles")
+        notices = ReadNotices(connect, Candles.name)
         await stack.enter_async_context(_running(notices))
         yield Services(
             reads=reads,
@@ -71,6 +72,7 @@ async def open_services(
             hub=Hub(limits.queue_messages),
             rates=Rates(limits.rate_cost_per_s, limits.rate_burst_cost, limits.rate_keys, time.monotonic),
             authenticate=holder_of(token) if token else anyone,
+            code_versions={Candles.name: Candles.code_version},
         )
 
 
