@@ -1,7 +1,7 @@
 """The command ``alphapulse``: names of the commands, and what becomes of their errors.
 
 A command is a plain function in a module of this package, with its heavy imports inside; a line in
-``COMMANDS`` makes it known. Exit codes: 0 done, 1 failed, 2 wrongly called, 3 done but some rows were refused.
+``COMMANDS`` makes it known. Exit codes: 0 done, 1 failed, 2 wrongly called, 3 done but some rows refused.
 """
 
 import os
@@ -14,6 +14,15 @@ COMMANDS: dict[str, Leaf | Branch] = {
     "run": Leaf("run", "run", "Run roles against servers that are already there."),
     "migrate": Leaf("migrate", "migrate", "Bring the database's schema up to date."),
     "doctor": Leaf("doctor", "doctor", "Check this installation and say what to do."),
+    "import": Branch(
+        "Bring files of trades or bars into the log.",
+        {
+            "trades": Leaf("import_", "trades", "Import trades: CSV, Parquet, JSON."),
+            "bars": Leaf("import_", "bars", "Import bars that a venue supplied."),
+        },
+    ),
+    "generate": Leaf("generate", "generate", "Generate lifelike trades into the log or a file."),
+    "candles": Leaf("candles", "candles", "Show the latest candles of an instrument."),
     "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
 }
 

@@ -5,9 +5,12 @@ a role needs from outside may be away for a while: it waits and tries again by i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from alphapulse.adapters.bus.connection import NatsOptions
+from alphapulse.domain.ports import EventStore
 from alphapulse.settings import Settings, SettingsError
 
 Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
@@ -30,6 +33,24 @@ async def project(settings: Settings, stop: asyncio.Event) -> None:
 
 # In the order in which they start; they stop the other way round.
 ROLES: Mapping[str, Role] = {"project": project, "api": api}
+
+
+@asynccontextmanager
+async def event_store(settings: Settings) -> AsyncIterator[EventStore]:
+    """The log, for commands that read or append by themselves.
+
+    Raises:
+        SettingsError: the database's URL is not set.
+    """
+    from alphapulse.adapters.store.postgres import PostgresEventStore
+
+    async with PostgresEventStore(settings.database()) as store:
+        yield store
+
+
+class SystemClock:
+    def now_ns(self) -> int:
+        return time.time_ns()
 
 
 def nats_options(settings: Settings) -> NatsOptions:

@@ -23,8 +23,11 @@ from alphapulse.adapters.files.reader import CHUNK_ROWS, TextChunk, TextColumn, 
 class ColumnarReader:
     """Reads the columns ``wanted`` of a Parquet or Feather file."""
 
-    def __init__(self, path: Path, kind: str, *, wanted: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, kind: str, *, wanted: Sequence[str], float_digits: int | None = None
+    ) -> None:
         self._path, self._kind, self._wanted = path, kind, tuple(dict.fromkeys(wanted))
+        self._float_digits = float_digits
         self.done_ratio, self._total = 0.0, 0  # rows, known once the file is open
         schema = columnar_schema(path, kind)
         self.time_units: Mapping[str, str] = {
@@ -65,7 +68,7 @@ class ColumnarReader:
         return TextChunk(
             row=np.arange(first_row, first_row + n, dtype=np.int64),
             whole=np.ones(n, dtype=np.bool_),
-            columns={name: _as_text(batch.column(name)) for name in self._wanted},
+            columns={name: _as_text(batch.column(name), self._float_digits) for name in self._wanted},
             raw=partial(_row_text, batch),
         )
 
@@ -91,8 +94,10 @@ def _time_unit(kind: pa.DataType) -> str | None:
     return "s" if pa.types.is_date(kind) else None
 
 
-def _as_text(column: pa.Array) -> TextColumn:
+def _as_text(column: pa.Array, float_digits: int | None) -> TextColumn:
     kind = column.type
+    if float_digits is not None and pa.types.is_floating(kind):
+        column = pa.array([None if v is None else f"{v:.{float_digits}g}" for v in column.to_pylist()])
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s"))
     if pa.types.is_timestamp(column.type):

@@ -28,8 +28,13 @@ class Columns:
     names: tuple[str, ...] | None = None  # of a file without a header
     header: bool | None = True
     kinds: tuple[str, ...] = ("text", "parquet", "feather")
+    # Round floats of Parquet and Feather to so many significant digits. Up to 15 bring back any decimal
+    # of that length that became a float, and drop the noise of computing with it (3.8100000000000005e-05).
+    float_digits: int | None = None
 
     def __post_init__(self) -> None:
+        if self.float_digits is not None and not 1 <= self.float_digits <= 17:
+            raise ValueError(f"{self.float_digits} significant digits: a float has 1 to 17")
         if self.time_unit not in TIME_UNITS:
             raise ValueError(f"time unit {self.time_unit!r} is none of {', '.join(TIME_UNITS)}")
 
@@ -162,6 +167,12 @@ TRADE_FORMATS = _trades(
         name="mtgox", venue="mtgox", symbol="BTC_USD", time="id", time_unit="us",
         price="price", size="amount", side="type", id="id", signature=("id", "price", "amount", "type"),
     ),
+    # What `alphapulse generate --csv` writes.
+    TradeMapping(
+        name="alphapulse", venue_column="venue", symbol_column="symbol", time="time", time_unit="ns",
+        received="received", received_unit="ns", price="price", size="size", side="side", id="id",
+        signature=("venue", "symbol", "id", "time", "received", "price", "size", "side"),
+    ),
     TradeMapping(
         name="bitstamp", venue="bitstamp", symbol="BTC_USD", time="unix_s", time_unit="s",
         price="price", size="amount", names=("unix_s", "price", "amount"), header=False,
@@ -180,7 +191,8 @@ BAR_FORMATS = {
             open_is_last_close=True, signature=("ts_s", "open", "high", "low", "close", "volume"),
         ),
         BarMapping(
-            name="freqtrade", time="date", signature=("date", "open", "high", "low", "close", "volume"),
+            name="freqtrade", time="date", float_digits=15,
+            signature=("date", "open", "high", "low", "close", "volume"),
         ),
         BarMapping(
             name="cryptodatadownload", time="date", time_unit="iso", symbol_column="symbol",

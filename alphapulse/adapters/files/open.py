@@ -183,7 +183,7 @@ def _open(path: Path, file_format: str | M, formats: Mapping[str, M], naming: Na
 def _open_columnar(path: Path, kind: str, asked: M | None, formats: Mapping[str, M]) -> tuple[M, Reader]:
     columns = columnar_schema(path, kind).names
     mapping = _settle(path, asked, formats, columns, kind)
-    return mapping, ColumnarReader(path, kind, wanted=mapping.wanted())
+    return mapping, ColumnarReader(path, kind, wanted=mapping.wanted(), float_digits=mapping.float_digits)
 
 
 def _open_delimited(path: Path, asked: M | None, formats: Mapping[str, M]) -> tuple[M, Reader]:
