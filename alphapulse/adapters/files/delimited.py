@@ -24,7 +24,7 @@ def first_lines(path: Path) -> list[str]:
         UnreadableFile: it is not text in UTF-8.
     """
     with open_bytes(path) as (source, _):
-        head = read_block(source, 64 << 10, path, 0)
+        head = read_block(source, path, 64 << 10)
     if not head:
         raise UnreadableFile(f"{path} is empty (0 bytes when unpacked)")
     if head[:2] in _WIDE_BOMS:

@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from alphapulse.adapters.files.reader import (
-    CHUNK_BYTES,
     MAX_LINE_BYTES,
     TextChunk,
     TextColumn,
@@ -67,7 +66,7 @@ class JsonReader:
     def chunks(self) -> Iterator[TextChunk]:
         row, carry = 1, b""
         with open_bytes(self._path) as (source, done_ratio):
-            while block := read_block(source, CHUNK_BYTES, self._path, row - 1):
+            while block := read_block(source, self._path):
                 data = carry + block
                 objects, rest = _objects(data)
                 self.done_ratio = done_ratio()
@@ -104,7 +103,7 @@ class JsonReader:
 def first_members(path: Path) -> list[str] | None:
     """The names in the first object of the file, or None when it does not begin as such JSON."""
     with open_bytes(path) as (source, _):
-        head = read_block(source, 64 << 10, path, 0)
+        head = read_block(source, path, 64 << 10)
     if head.lstrip()[:1] not in (b"[", b"{"):
         return None
     objects, _ = _objects(head)

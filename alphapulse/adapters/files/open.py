@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from alphapulse.adapters.files import parse
 from alphapulse.adapters.files.columnar import ColumnarReader, columnar_schema
 from alphapulse.adapters.files.delimited import DelimitedReader, first_lines, guess_delimiter, split_line
@@ -23,7 +25,7 @@ from alphapulse.adapters.files.json_array import JsonReader, first_members
 from alphapulse.adapters.files.reader import Reader, TextChunk, UnreadableFile
 from alphapulse.adapters.files.source import container, file_sha256, verify_packing
 from alphapulse.domain.market.instrument import Instrument
-from alphapulse.domain.market.raw import Integers, RawBars, RawTrades
+from alphapulse.domain.market.raw import BLANK, Integers, RawBars, RawTrades
 
 _HEADER_LINES = 3  # a banner may stand above the header
 M = TypeVar("M", bound=Columns)
@@ -106,13 +108,17 @@ def trade_chunks(file: OpenFile[TradeMapping]) -> Iterator[RawTrades]:
     }
     for instrument, refusal, chunk in _by_instrument(file):
         columns = chunk.columns
+        time = clock.times(columns[m.time])
+        blank = np.flatnonzero(time.status == BLANK)
         yield RawTrades(
             instrument=instrument,
             refusal=refusal,
             row=chunk.row,
             whole=chunk.whole,
-            time=clock.times(columns[m.time]),
-            received=received_clock.times(columns[m.received]) if m.received else None,
+            time=time,
+            received=received_clock.times_of(columns[m.received], blank)
+            if m.received and len(blank)
+            else None,
             price=parse.decimals(columns[m.price]),
             size=parse.decimals(columns[m.size]),
             side=parse.sides(columns[m.side] if m.side else None, len(chunk), m.buy, m.sell),

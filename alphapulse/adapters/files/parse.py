@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from alphapulse.adapters.files import kernels
 from alphapulse.adapters.files.reader import TextChunk, TextColumn
 from alphapulse.domain.market.columns import UNKNOWN, Int8s
-from alphapulse.domain.market.raw import Decimals, Integers
+from alphapulse.domain.market.raw import BLANK, Decimals, Integers
 
 _NS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
@@ -33,6 +33,14 @@ class Clock:
             scale = _NS.get(self._unit, 1)  # nothing but blanks so far: any unit does
             kernels.parse_epochs(column.data, column.starts, column.ends, scale, value, status)
         return Integers(value, status)
+
+    def times_of(self, column: TextColumn, rows: NDArray[np.intp]) -> Integers:
+        """The times of ``rows`` alone; the others stay blank."""
+        n = len(column.starts)
+        out = Integers(np.zeros(n, dtype=np.int64), np.full(n, BLANK, dtype=np.uint8))
+        some = self.times(TextColumn(column.data, column.starts[rows], column.ends[rows]))
+        out.value[rows], out.status[rows] = some.value, some.status
+        return out
 
 
 def _settle_unit(unit: str, column: TextColumn) -> str:

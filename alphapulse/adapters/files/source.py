@@ -4,10 +4,9 @@ gzip and zstd are recognised by their first bytes, not by the name.
 """
 
 import hashlib
-import io
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -75,20 +74,32 @@ def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], float]]]:
             yield file, done_ratio
 
 
-def read_block(source: BinaryIO, size: int, path: Path, lines: int) -> bytes:
-    """The next ``size`` bytes, fewer only at the end. ``lines`` were read before, for the message.
+def read_block(source: BinaryIO, path: Path, size: int = CHUNK_BYTES) -> bytes:
+    """The next ``size`` bytes, fewer only at the end.
 
     Raises:
-        UnreadableFile: the packing is damaged or ends too early; the message names the last whole line.
+        UnreadableFile: the packing is damaged or ends too early; nothing of this block is used.
     """
-    parts = io.BytesIO()
+    parts: list[bytes] = []
+    left = size
     try:
-        while (left := size - parts.tell()) > 0 and (part := source.read(left)):
-            parts.write(part)
+        while left and (part := source.read(left)):
+            parts.append(part)
+            left -= len(part)
     except _BROKEN as error:
-        whole = lines + parts.getvalue().count(b"\n")
-        raise UnreadableFile(f"{path}: broken or cut off after about line {whole}: {error}") from None
-    return parts.getvalue()
+        raise UnreadableFile(
+            f"{path}: broken or cut off in line {_whole_lines(path) + 1}: {str(error) or type(error).__name__}"
+        ) from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _whole_lines(path: Path) -> int:
+    """How many lines can be read before the packing breaks."""
+    lines = 0
+    with suppress(*_BROKEN), open_bytes(path) as (source, _):
+        while part := source.read(1 << 13):
+            lines += part.count(b"\n")
+    return lines
 
 
 def verify_packing(path: Path) -> None:
@@ -97,12 +108,10 @@ def verify_packing(path: Path) -> None:
     Raises:
         UnreadableFile: it is damaged or cut off.
     """
-    if not is_packed(path):
-        return
-    lines = 0
-    with open_bytes(path) as (source, _):
-        while block := read_block(source, CHUNK_BYTES, path, lines):
-            lines += block.count(b"\n")
+    if is_packed(path):
+        with open_bytes(path) as (source, _):
+            while read_block(source, path):
+                pass
 
 
 def line_blocks(source: BinaryIO, path: Path, lines: Callable[[], int]) -> Iterator[bytes]:
@@ -114,12 +123,12 @@ def line_blocks(source: BinaryIO, path: Path, lines: Callable[[], int]) -> Itera
         UnreadableFile: as read_block; or a line is over MAX_LINE_BYTES.
     """
     carry = b""
-    while block := read_block(source, CHUNK_BYTES, path, lines()):
+    while block := read_block(source, path):
         cut = block.rfind(b"\n") + 1
         if cut == 0:
             carry += block
         else:
-            yield carry + block[:cut]
+            yield b"".join((carry, memoryview(block)[:cut]))
             carry = block[cut:]
         if len(carry) > MAX_LINE_BYTES:
             raise UnreadableFile(

@@ -55,7 +55,7 @@ class RawTrades:
     row: Int64s  # 1-based data row of the file
     whole: NDArray[np.bool_]  # False: the row has too few or too many fields
     time: Integers
-    received: Integers | None
+    received: Integers | None  # parsed where the time is blank, elsewhere blank
     price: Decimals
     size: Decimals
     side: Int8s  # BUY, SELL, UNKNOWN or BAD_SIDE
