@@ -1,0 +1,303 @@
+"""Publishes the log to the bus: every event once, in order, whoever else tries the same.
+
+The stream's own last message is the checkpoint: on start, after a refusal and after every fault the relay
+asks where the stream ends and goes on from there. A lease keeps one relay at work; were two at it, both
+would publish the same event under the same sequence, and one of them is refused.
+
+An epoch is one filling of the stream. It is the sequence of that filling's first message, and within it the
+event behind a sequence never changes. A stream that lost its tail or was restored from an older copy is
+merely behind; one that is empty begins a new epoch.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from alphapulse.adapters.bus.envelope import Delivery, ForeignMessage, from_message, to_message
+from alphapulse.domain.ports import (
+    Bus,
+    BusUnavailable,
+    EventStore,
+    Fence,
+    FencedOut,
+    Leases,
+    Message,
+    Page,
+    StoredRecord,
+    StoreUnavailable,
+    StreamEnd,
+    WrongSequence,
+)
+
+log = logging.getLogger(__name__)
+
+LEASE = "relay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayLimits:
+    window_messages: int = 500  # published for one acknowledgement
+    window_bytes: int = 4_000_000
+    history_positions: int = 1_000_000  # a new epoch begins so far behind the head, at most
+    foreign_messages: int = 1_000  # at the end of the stream, skipped in search of one of ours
+    lease_s: float = 10.0
+    poll_s: float = 1.0  # longest wait for the store before the lease is renewed and the state reported
+    backoff_s: tuple[float, float] = (0.05, 5.0)  # first and longest wait after a fault
+    refusals: int = 20  # in a row, without a message published, before they count as a fault
+
+
+DEFAULT_LIMITS = RelayLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """How far the stream has come: its last message holds the event at ``position``."""
+
+    position: int
+    recorded_at: datetime | None
+    sequence: int
+    epoch: int  # 0: the next message begins a new one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayReport:
+    """``tail`` is None while the end of the stream is not known; ``problem`` says what keeps us from work."""
+
+    tail: Tail | None
+    problem: str | None = None
+
+
+class LogMismatch(Exception):
+    """The stream holds an event that this log does not: another database, or one restored to an older point.
+
+    Nothing is published until the stream is removed or the right database is back.
+    """
+
+
+Report = Callable[[RelayReport], Awaitable[None]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Relay:
+    store: EventStore
+    bus: Bus
+    leases: Leases
+    report: Report  # about once a poll_s; may raise StoreUnavailable
+    holder: str  # unique to this process
+    limits: RelayLimits = DEFAULT_LIMITS
+    _window_messages: int = 1  # grows with every success; a lone message shows why it is refused
+    _fence: Fence | None = None
+    _renewed_at: float = 0.0
+    _reported_at: float = 0.0
+    _problem: str = ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until ``stop`` is set. Faults of store and bus are waited out, for as long as it takes."""
+        pause = self.limits.backoff_s[0]
+        while not stop.is_set():
+            started = _now()
+            try:
+                await self._work(stop)
+            except (BusUnavailable, StoreUnavailable, LogMismatch, FencedOut) as error:
+                await self._report_problem(error)
+                if _now() - started > self.limits.backoff_s[1]:
+                    pause = self.limits.backoff_s[0]
+                await _stoppable(stop, asyncio.sleep(pause * random.uniform(0.5, 1.0)))  # noqa: S311
+                pause = min(2 * pause, self.limits.backoff_s[1])
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        async with self._lease(stop):
+            refusals = 0
+            while self._fence and not stop.is_set():
+                tail = await resync(self.store, self.bus, self.limits)
+                await self._report(tail, at_once=True)
+                try:
+                    await self._publish_from(tail, stop)
+                except WrongSequence as refusal:
+                    # A rival, or a stream that was changed under us: look again, more carefully.
+                    refusals = 0 if self._window_messages > 1 else refusals + 1
+                    if refusals > self.limits.refusals:
+                        raise BusUnavailable(f"refused {refusals} times in a row: {refusal}") from refusal
+                    self._window_messages = 1
+                    log.info("relay: %s", refusal)
+
+    async def _publish_from(self, tail: Tail, stop: asyncio.Event) -> None:
+        """Publish what follows ``tail``, for as long as it goes well."""
+        async with aclosing(self._pages(tail.position, stop)) as pages:
+            async for records in pages:
+                await self._hold()
+                for window in self._windows(records, tail):
+                    tail = await self._publish(window, tail)
+                    await self._hold()
+                await self._report(tail)
+
+    def _windows(self, records: Sequence[StoredRecord], tail: Tail) -> Iterator[Sequence[StoredRecord]]:
+        """``records`` in windows of bounded size; a lone one begins an epoch and follows every refusal."""
+        begins_epoch = not tail.epoch  # all must agree on what a sequence means before more is published
+        start = 0
+        while start < len(records):
+            most = 1 if begins_epoch else self._window_messages
+            end, size = start + 1, len(records[start].state)
+            while end < min(start + most, len(records)):
+                size += len(records[end].state)
+                if size > self.limits.window_bytes:
+                    break
+                end += 1
+            yield records[start:end]
+            start, begins_epoch = end, False
+
+    async def _publish(self, window: Sequence[StoredRecord], tail: Tail) -> Tail:
+        epoch = tail.epoch or tail.sequence + 1
+        if not tail.epoch:
+            log.warning("relay: epoch %d begins with position %d", epoch, window[0].position)
+        max_bytes, previous, messages = self.bus.max_message_bytes, tail.position, list[Message]()
+        for record in window:
+            messages.append(to_message(record, previous=previous, epoch=epoch, max_bytes=max_bytes))
+            previous = record.position
+        sequence = await self.bus.publish(messages, after=tail.sequence)
+        self._window_messages = min(2 * self._window_messages, self.limits.window_messages)
+        last = window[-1]
+        return Tail(position=last.position, recorded_at=last.recorded_at, sequence=sequence, epoch=epoch)
+
+    async def _pages(self, after: int, stop: asyncio.Event) -> AsyncGenerator[Sequence[StoredRecord]]:
+        """The log after ``after``, the next page being read while one is published; empty when quiet."""
+        ahead: asyncio.Task[Page] | None = None
+        limit = self.limits.window_messages
+        try:
+            while not stop.is_set():
+                page = await (ahead or self.store.read(after, limit=limit))
+                ahead = None
+                if page.records:
+                    after = page.records[-1].position
+                    if len(page.records) == limit:
+                        ahead = asyncio.create_task(self.store.read(after, limit=limit))
+                yield page.records
+                if not page.records:
+                    await _stoppable(stop, self.store.changed(after, self.limits.poll_s))
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                with suppress(asyncio.CancelledError, StoreUnavailable):
+                    await ahead
+
+    @asynccontextmanager
+    async def _lease(self, stop: asyncio.Event) -> AsyncIterator[None]:
+        """Hold the lease, having waited for it; let go of it at the end if that is possible."""
+        duration_s = self.limits.lease_s
+        while not stop.is_set():
+            self._renewed_at = _now()
+            self._fence = await self.leases.acquire(LEASE, self.holder, duration_s)
+            if self._fence:
+                break
+            await _stoppable(stop, asyncio.sleep(duration_s / 4))
+        try:
+            yield
+        finally:
+            if self._fence:
+                fence, self._fence = self._fence, None
+                with suppress(StoreUnavailable):
+                    await self.leases.release(fence)
+
+    async def _hold(self) -> None:
+        """Renew the lease when a third of its time is over.
+
+        Raises:
+            FencedOut: it has gone to another.
+        """
+        assert self._fence, "only a holder publishes"
+        if _now() - self._renewed_at < self.limits.lease_s / 3:
+            return
+        renewed_at = _now()
+        if not await self.leases.renew(self._fence, self.limits.lease_s):
+            fence, self._fence = self._fence, None
+            raise FencedOut(f"lease {fence.lease}, epoch {fence.epoch}: another relay has taken over")
+        self._renewed_at = renewed_at
+
+    async def _report(self, tail: Tail, *, at_once: bool = False) -> None:
+        if at_once or _now() - self._reported_at >= self.limits.poll_s:
+            self._reported_at = _now()
+            if self._problem:
+                log.warning("relay: at work again, behind position %d", tail.position)
+                self._problem = ""
+            await self.report(RelayReport(tail=tail))
+
+    async def _report_problem(self, error: Exception) -> None:
+        problem = f"{type(error).__name__}: {error}"
+        if problem != self._problem:  # said once, however often it is met again
+            log.log(
+                logging.ERROR if isinstance(error, LogMismatch) else logging.WARNING, "relay: %s", problem
+            )
+        self._problem = problem
+        with suppress(StoreUnavailable):
+            await self.report(RelayReport(tail=None, problem=problem))
+
+
+async def resync(store: EventStore, bus: Bus, limits: RelayLimits = DEFAULT_LIMITS) -> Tail:
+    """Where to go on: behind the stream's last message, or at the beginning of a new epoch.
+
+    Raises:
+        LogMismatch: the stream is not of this log.
+    """
+    end = await bus.end()
+    last = await _last_delivery(bus, end, limits.foreign_messages)
+    if last is None:
+        first = await _predecessor(store, await store.head() - limits.history_positions)
+        return Tail(position=first, recorded_at=None, sequence=end.sequence, epoch=0)
+    page = await store.read(last.position - 1, until=last.position, limit=1)
+    held = page.records[0] if page.records else None
+    if held is None or held.envelope.event_id != last.event_id:
+        found = f"event {held.envelope.event_id}" if held else f"nothing (its head is {await store.head()})"
+        raise LogMismatch(
+            f"the stream ends with event {last.event_id} at position {last.position}, where this log has "
+            f"{found}: it was published from another database, or this one was restored to an older point. "
+            "Bring back the right database, or remove the stream to publish this log anew"
+        )
+    return Tail(position=held.position, recorded_at=held.recorded_at, sequence=end.sequence, epoch=last.epoch)
+
+
+async def _last_delivery(bus: Bus, end: StreamEnd, most: int) -> Delivery | None:
+    """The last message that a relay published; others may have published on our subjects by mistake."""
+    if end.message is None:
+        return None
+    message, sequence = end.message, end.sequence
+    for _ in range(most):
+        with suppress(ForeignMessage):
+            return from_message(message)
+        log.warning("relay: message %d on %s is not ours", message.sequence, message.subject)
+        sequence -= 1
+        found = await bus.read(sequence, limit=1)
+        message = found[0] if found else message
+    raise LogMismatch(
+        f"the last {most} messages of the stream are not ours: somebody else publishes on "
+        f"{end.message.subject!r}. Keep them from it and remove the stream"
+    )
+
+
+async def _predecessor(store: EventStore, position: int) -> int:
+    """The last position at or before ``position`` + 1 that an event has; 0 before the first."""
+    if position <= 0:
+        return 0
+    page = await store.read(position, limit=1)
+    return page.records[0].position if page.records else 0
+
+
+async def _stoppable(stop: asyncio.Event, wait: Coroutine[Any, Any, None]) -> None:
+    """Wait, but not when asked to stop."""
+    tasks = [asyncio.create_task(wait), stopping := asyncio.create_task(stop.wait())]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
