@@ -22,7 +22,7 @@ from alphapulse.projections.rebuild import MAX_PARTS, Progress, Rebuilder, fold_
 from alphapulse.projections.runner import Limits, connection
 
 # Large pages and transactions: a rebuild has no reader that waits for the next row.
-REBUILD_LIMITS = Limits(page_events=5_000, batch_events=5_000, batch_bytes=8_000_000)
+REBUILD_LIMITS = Limits(page_events=5_000, batch_events=5_000, batch_bytes=4_000_000)
 _WATCH_S = 0.05
 
 
@@ -113,7 +113,7 @@ async def _run_workers(work: _Work, workers: int) -> None:
             receiver.close()
 
 
-def _check(process: SpawnProcess, receiver: Connection[Any, Any]) -> None:
+def _check(process: SpawnProcess, receiver: "Connection[Any, Any]") -> None:
     if process.exitcode:
         said = f"ended with code {process.exitcode}"
         try:
@@ -124,7 +124,7 @@ def _check(process: SpawnProcess, receiver: Connection[Any, Any]) -> None:
         raise WorkerFailed(f"a worker {said}")
 
 
-def _fold_parts(work: _Work, parts: list[int], sender: Connection[Any, Any]) -> None:
+def _fold_parts(work: _Work, parts: list[int], sender: "Connection[Any, Any]") -> None:
     """The body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -102,10 +102,19 @@ class Session:
         Raises:
             FencedOut: another claim was made; nothing after the last commit is written.
         """
-        for records, upto in _slices(page, self.limits):
-            wanted = [r for r in records if self.wants(r)]
-            items = await _aside(self._decoded, wanted, weight=sum(len(r.state) for r in wanted))
-            await self._settle(items, upto)
+        ahead: asyncio.Future[list[Recorded | Unfoldable]] | None = None
+        slices = list(_slices(page, self.limits))
+        try:
+            for n, (records, upto) in enumerate(slices):
+                items = await (ahead or self._decoded_aside(records))
+                # While the database writes this one, the next one is decoded.
+                ahead = (
+                    asyncio.ensure_future(self._decoded_aside(slices[n + 1][0])) if slices[n + 1 :] else None
+                )
+                await self._settle(items, upto)
+        finally:
+            if ahead is not None:
+                ahead.cancel()
 
     def wants(self, record: StoredRecord) -> bool:
         """Whether the event is ours: of a family we fold, or of a name that no code here knows."""
@@ -126,6 +135,10 @@ class Session:
         except UndecodableEvent:
             pass
         return True
+
+    async def _decoded_aside(self, records: Sequence[StoredRecord]) -> list[Recorded | Unfoldable]:
+        wanted = [record for record in records if self.wants(record)]
+        return await _aside(self._decoded, wanted, weight=sum(len(record.state) for record in wanted))
 
     def _decoded(self, records: Sequence[StoredRecord]) -> list[Recorded | Unfoldable]:
         return [self._decoded_one(record) for record in records]
