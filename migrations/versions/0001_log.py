@@ -67,9 +67,8 @@ CREATE INDEX stored_events_ids ON stored_events (originator_id, id_hi, id_lo) WH
 
 -- The library's tracking: how far a process application has come in another application's log.
 CREATE TABLE notification_tracking (
-    application_name text NOT NULL,
-    notification_id bigint NOT NULL,
-    PRIMARY KEY (application_name, notification_id)
+    application_name text PRIMARY KEY,
+    notification_id bigint NOT NULL
 );
 
 CREATE TABLE leases (
@@ -253,6 +252,25 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
     )), 'hex'), 1, 8))::bit(32)::bigint % parts)::int;
 """
 
+TRACKING = """
+-- Moves forward only, and only together with an append that was stored.
+CREATE FUNCTION log_track(application text, tracked bigint, stored boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NOT stored THEN
+        RAISE EXCEPTION 'the events that % derived from position % conflict', application, tracked
+            USING ERRCODE = 'unique_violation';
+    END IF;
+    INSERT INTO notification_tracking AS t VALUES (application, tracked)
+    ON CONFLICT (application_name) DO UPDATE SET notification_id = excluded.notification_id
+        WHERE t.notification_id < excluded.notification_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% has already passed position %', application, tracked
+            USING ERRCODE = 'unique_violation';
+    END IF;
+END $$;
+"""
+
 LEASES = """
 -- The new epoch, or null while another holder's lease runs. The same holder may take it again.
 CREATE FUNCTION lease_acquire(lease text, new_holder text, seconds double precision) RETURNS bigint
@@ -289,16 +307,16 @@ $$;
 RIGHTS = """
 REVOKE ALL ON stored_events, notification_tracking, leases FROM PUBLIC, alphapulse_app;
 REVOKE ALL ON SEQUENCE log_positions FROM PUBLIC, alphapulse_app;
-REVOKE ALL ON FUNCTION log_append, lease_acquire, lease_renew, lease_release FROM PUBLIC;
+REVOKE ALL ON FUNCTION log_append, log_track, lease_acquire, lease_renew, lease_release FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO alphapulse_app;
-GRANT SELECT ON stored_events, leases TO alphapulse_app;
-GRANT SELECT, INSERT ON notification_tracking TO alphapulse_app;
-GRANT EXECUTE ON FUNCTION log_append, lease_acquire, lease_renew, lease_release TO alphapulse_app;
+GRANT SELECT ON stored_events, notification_tracking, leases TO alphapulse_app;
+GRANT EXECUTE ON FUNCTION log_append, log_track, lease_acquire, lease_renew, lease_release
+    TO alphapulse_app;
 """
 
 
 def upgrade() -> None:
-    for statement in (ROLE, MEMBERSHIP, TABLES, UNCHANGEABLE, APPEND, READING, LEASES, RIGHTS):
+    for statement in (ROLE, MEMBERSHIP, TABLES, UNCHANGEABLE, APPEND, READING, TRACKING, LEASES, RIGHTS):
         _run(statement)
 
 

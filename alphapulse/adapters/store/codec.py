@@ -135,6 +135,7 @@ class Codec:
         version: int,
         event: object,
         *,
+        event_id: UUID | None = None,
         cause_id: UUID | None = None,
         correlation_id: UUID | None = None,
         actor: str = "system",
@@ -142,11 +143,12 @@ class Codec:
     ) -> NewEvent:
         """``event`` ready to append as ``version`` of ``stream``.
 
-        Its id follows from stream, version and content: doing the same twice is a repeat.
+        Without ``event_id`` its id follows from stream, version and content: two writers who say the same
+        at the same version are then one. That is right for observations, wrong for decisions.
         """
         encoded = self.encode(event)
         envelope = Envelope(
-            event_id=event_id(stream, version, encoded.state),
+            event_id=event_id or content_id(stream, version, encoded.state),
             event_time=self.event_time(event),
             cause_id=cause_id,
             correlation_id=correlation_id,
@@ -181,7 +183,7 @@ class Codec:
         return steps, form
 
 
-def event_id(stream: str, version: int, state: bytes) -> UUID:
+def content_id(stream: str, version: int, state: bytes) -> UUID:
     """The id that follows from where and what an event is."""
     return uuid5(_EVENT_IDS, f"{stream}\n{version}\n{sha256(state).hexdigest()}")
 

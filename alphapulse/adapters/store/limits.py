@@ -13,8 +13,8 @@ MAX_TEXT = 255  # characters of a stream, name, actor or trace: streams and name
 _INT64 = 1 << 63
 
 
-def check_group(events: Sequence[NewEvent]) -> int:
-    """The bytes of all states of ``events``.
+def check_group(events: Sequence[NewEvent], *, first_version: int = 1) -> int:
+    """The bytes of all states of ``events``. The library's own streams may begin at version 0, ours at 1.
 
     Raises:
         EventTooLarge: one state is over 900 kB, or several together over 430 kB, or there are over 1,000.
@@ -24,7 +24,7 @@ def check_group(events: Sequence[NewEvent]) -> int:
         raise EventTooLarge(f"{len(events)} events, over {MAX_COMMIT_EVENTS} in one append")
     total = 0
     for event in events:
-        _check(event)
+        _check(event, first_version)
         size = len(event.state)
         if size > MAX_STATE_BYTES:
             where = f"version {event.version} of {event.stream}"
@@ -41,14 +41,14 @@ def check_limit(limit: int) -> None:
         raise ValueError(f"a page holds 1 to {MAX_PAGE_EVENTS} events, not {limit}")
 
 
-def _check(event: NewEvent) -> None:
+def _check(event: NewEvent, first_version: int) -> None:
     envelope = event.envelope
     for text in (event.stream, event.name, envelope.actor, envelope.trace or "-"):
         if not 1 <= len(text) <= MAX_TEXT or "\0" in text:
             raise ValueError(f"stream, name, actor and trace have 1 to {MAX_TEXT} characters: {text!r}")
         text.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
-    if not 1 <= event.version < _INT64:
-        raise ValueError(f"version {event.version} of {event.stream}: versions begin at 1")
+    if not first_version <= event.version < _INT64:
+        raise ValueError(f"version {event.version} of {event.stream}: versions begin at {first_version}")
     for number in (envelope.event_time, event.id_lo, event.id_hi):
         if number is not None and not -_INT64 <= number < _INT64:
             raise ValueError(f"{number} of {event.stream} does not fit 64 bits")
