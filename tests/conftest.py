@@ -12,12 +12,17 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import nats as nats_client
 import pytest
 
 from alphapulse.adapters.embedded.nats import NatsServer
 from alphapulse.adapters.embedded.postgres import PostgresServer
 from tests import servers
+
+# Kernels compile at their first call: a deadline would fail whichever example comes first.
+hypothesis.settings.register_profile("alphapulse", deadline=None)
+hypothesis.settings.load_profile("alphapulse")
 
 
 @pytest.fixture

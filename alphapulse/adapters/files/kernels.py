@@ -133,30 +133,32 @@ def _decimal(data, lo, hi):  # type: ignore[no-untyped-def]
     if negative or data[at] == 43:
         at += 1
     m = np.uint64(0)
-    exponent = 0  # of m: value = m * 10**-exponent
-    zeros = 0  # zeros after the last non-zero digit of the fraction: applied only when one follows
+    exponent = 0  # value = m * 10**-exponent
+    zeros = 0  # since the last other digit: they count only once another one follows
+    places = 0  # digits after the point
     digits = 0
     point = False
-    status = OK
+    approximate = 0.0  # above 0 once m is more than int64 holds
     while at < hi:
         c = data[at]
         if 48 <= c <= 57:
             digits += 1
+            places += point
             d = np.uint64(c - 48)
-            if point and d == 0:
+            if d == 0:
                 zeros += 1
-            elif status == OK:
-                shift = 1
-                if point:
-                    shift += zeros
-                    exponent += shift
-                    zeros = 0
-                if m != 0 and (shift > 18 or m > (_MAX - d) // _POW10[min(shift, 18)]):
-                    status = TOO_FINE if point else TOO_LARGE
+                exponent -= not point
+            else:
+                exponent = places
+                if approximate > 0:
+                    approximate = approximate * 10.0 ** (zeros + 1) + d
                 elif m == 0:
                     m = d
+                elif zeros > 17 or m > (_MAX - d) // _POW10[zeros + 1]:
+                    approximate = m * 10.0 ** (zeros + 1) + d
                 else:
-                    m = m * _POW10[shift] + d
+                    m = m * _POW10[zeros + 1] + d
+                zeros = 0
         elif c == 46 and not point:
             point = True
         else:
@@ -182,19 +184,15 @@ def _decimal(data, lo, hi):  # type: ignore[no-untyped-def]
         exponent += power if down else -power
     if at < hi:
         return np.int64(0), 0, MALFORMED
-    if status != OK:
-        return np.int64(0), 0, status
     if m == 0:
         return np.int64(0), 0, OK
+    if approximate > 0:
+        return np.int64(0), 0, TOO_LARGE if approximate * 10.0**-exponent >= _MAX else TOO_FINE
     if exponent < 0:
         if exponent < -18 or m > _MAX // _POW10[-exponent]:
             return np.int64(0), 0, TOO_LARGE
         m *= _POW10[-exponent]
         exponent = 0
-    ten = np.uint64(10)
-    while exponent > 0 and m % ten == 0:
-        m //= ten
-        exponent -= 1
     if exponent > 18:
         return np.int64(0), 0, TOO_FINE
     value = np.int64(m)

@@ -87,9 +87,8 @@ def read_block(source: BinaryIO, path: Path, size: int = CHUNK_BYTES) -> bytes:
             parts.append(part)
             left -= len(part)
     except _BROKEN as error:
-        raise UnreadableFile(
-            f"{path}: broken or cut off in line {_whole_lines(path) + 1}: {str(error) or type(error).__name__}"
-        ) from None
+        line, problem = _whole_lines(path) + 1, str(error) or type(error).__name__
+        raise UnreadableFile(f"{path}: broken or cut off in line {line}: {problem}") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
