@@ -1,4 +1,4 @@
-"""Tails of the log: from the store alone, or from the bus with the store behind it.
+"""A tail of the log from the bus, with the store behind it.
 
 A message counts only where its previous position is the very position asked for; everything else (a gap,
 a repeat, a step back, silence, a bus that is away) is answered by the store. So nothing is missed or
@@ -19,20 +19,6 @@ from alphapulse.adapters.bus.envelope import ForeignMessage, from_message, place
 from alphapulse.domain.ports import Bus, BusUnavailable, EventStore, Message, Page, StoredRecord
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSource:
-    """LogSource on the store alone."""
-
-    store: EventStore
-
-    async def next(self, after: int, *, limit: int, timeout_s: float) -> Page:
-        page = await self.store.read(after, limit=limit)
-        if not page.records and timeout_s > 0:
-            await self.store.changed(after, timeout_s)
-            page = await self.store.read(after, limit=limit)
-        return page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
