@@ -9,14 +9,16 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from alphapulse.adapters.bus.connection import NatsOptions
 from alphapulse.adapters.bus.envelope import ForeignMessage, from_message, place_of
-from alphapulse.domain.ports import Bus, BusUnavailable, EventStore, Message, Page, StoredRecord
+from alphapulse.adapters.bus.jetstream import JetStreamBus
+from alphapulse.domain.ports import Bus, BusUnavailable, EventStore, LogSource, Message, Page, StoredRecord
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +157,19 @@ class Follower:
                 self._arrived.set()  # whoever waits for the bus must know
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads the load, no secret
             pause = min(2 * pause, self._limits.backoff_s[1])
+
+
+def from_bus(
+    nats: NatsOptions,
+) -> Callable[[EventStore, str], AbstractAsyncContextManager[LogSource]]:
+    """Opens a follower over NATS for each reader; ``name`` labels its connection."""
+
+    @asynccontextmanager
+    async def open_source(store: EventStore, name: str) -> AsyncIterator[LogSource]:
+        async with Follower(store, JetStreamBus(replace(nats, name=f"{nats.name} {name}"))) as follower:
+            yield follower
+
+    return open_source
 
 
 def _record(message: Message) -> StoredRecord | None:

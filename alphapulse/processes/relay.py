@@ -11,14 +11,24 @@ merely behind; one that is empty begins a new epoch.
 
 import asyncio
 import logging
+import os
 import random
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
+import psycopg
+from psycopg import AsyncConnection
+
+from alphapulse.adapters.bus.connection import NatsOptions
 from alphapulse.adapters.bus.envelope import Delivery, ForeignMessage, from_message, to_message
+from alphapulse.adapters.bus.jetstream import JetStreamBus, StreamOptions
+from alphapulse.adapters.database import connection_info
+from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.ports import (
     Bus,
     BusUnavailable,
@@ -33,6 +43,7 @@ from alphapulse.domain.ports import (
     StreamEnd,
     WrongSequence,
 )
+from alphapulse.projections import relay_status
 
 log = logging.getLogger(__name__)
 
@@ -297,6 +308,50 @@ async def _stoppable(stop: asyncio.Event, wait: Coroutine[Any, Any, None]) -> No
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def run_relay(
+    database_url: str, nats: NatsOptions, stop: asyncio.Event, stream: StreamOptions | None = None
+) -> None:
+    """The role: a relay between this log and this NATS, until ``stop`` is set."""
+    bus = JetStreamBus(replace(nats, name=f"{nats.name} relay"), stream)
+    holder = f"{socket.gethostname()} {os.getpid()} {uuid4()}"
+    async with PostgresEventStore(database_url) as store, status_writer(database_url) as report:
+        try:
+            await Relay(store=store, bus=bus, leases=store.leases, report=report, holder=holder).run(stop)
+        finally:
+            await bus.close()
+
+
+@asynccontextmanager
+async def status_writer(database_url: str) -> AsyncIterator[Report]:
+    """Keeps ``relay_status`` over a connection of its own, opened anew after a fault."""
+    info = connection_info(database_url, role=None, statement_timeout_s=5.0)
+    open_now: list[AsyncConnection[Any]] = []
+
+    async def report(state: RelayReport) -> None:
+        try:
+            if not open_now:
+                open_now.append(await AsyncConnection.connect(info, autocommit=True))
+            await relay_status.write(
+                open_now[0],
+                position=state.tail.position if state.tail else None,
+                sequence=state.tail.sequence if state.tail else None,
+                epoch=state.tail.epoch if state.tail else None,
+                problem=state.problem,
+            )
+        except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+            await forget()
+            raise StoreUnavailable(f"relay_status: {type(error).__name__}: {error}") from error
+
+    async def forget() -> None:
+        while open_now:
+            await open_now.pop().close()
+
+    try:
+        yield report
+    finally:
+        await forget()
 
 
 def _now() -> float:

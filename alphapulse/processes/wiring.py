@@ -26,13 +26,21 @@ async def api(settings: Settings, stop: asyncio.Event) -> None:
 
 async def project(settings: Settings, stop: asyncio.Event) -> None:
     """Read models, kept at the end of the log."""
-    from alphapulse.processes.project import from_store, run_project
+    from alphapulse.processes.follower import from_bus
+    from alphapulse.processes.project import run_project
 
-    await run_project(settings.database(), from_store, stop)
+    await run_project(settings.database(), from_bus(nats_options(settings)), stop)
+
+
+async def relay(settings: Settings, stop: asyncio.Event) -> None:
+    """The log, published on NATS."""
+    from alphapulse.processes.relay import run_relay
+
+    await run_relay(settings.database(), nats_options(settings), stop)
 
 
 # In the order in which they start; they stop the other way round.
-ROLES: Mapping[str, Role] = {"project": project, "api": api}
+ROLES: Mapping[str, Role] = {"relay": relay, "project": project, "api": api}
 
 
 @asynccontextmanager
