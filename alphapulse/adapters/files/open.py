@@ -235,7 +235,8 @@ def _without_header(
     path: Path, asked: M | None, formats: Mapping[str, M], rows: Sequence[Sequence[str]]
 ) -> M:
     first = rows[0]
-    if not all(_is_datum(value) for value in first):
+    must_look_like_data = asked is None or asked.header is None
+    if must_look_like_data and not all(_is_datum(value) for value in first):
         problem = (
             f"the first line {first[:12]} fits no known format"
             if asked is None

@@ -87,13 +87,15 @@ def read_block(source: BinaryIO, path: Path, size: int = CHUNK_BYTES) -> bytes:
             parts.append(part)
             left -= len(part)
     except _BROKEN as error:
-        line, problem = _whole_lines(path) + 1, str(error) or type(error).__name__
-        raise UnreadableFile(f"{path}: broken or cut off in line {line}: {problem}") from None
+        line, problem = _whole_lines(path), str(error) or type(error).__name__
+        raise UnreadableFile(
+            f"{path}: broken or cut off after line {line}, or soon after: {problem}"
+        ) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _whole_lines(path: Path) -> int:
-    """How many lines can be read before the packing breaks."""
+    """How many lines can be read before the packing breaks, less those in the last 8 kB."""
     lines = 0
     with suppress(*_BROKEN), open_bytes(path) as (source, _):
         while part := source.read(1 << 13):
