@@ -23,6 +23,26 @@ COMMANDS: dict[str, Leaf | Branch] = {
     ),
     "generate": Leaf("generate", "generate", "Generate lifelike trades into the log or a file."),
     "candles": Leaf("candles", "candles", "Show the latest candles of an instrument."),
+    "log": Leaf("log", "log", "Show where the log ends, who is behind it, and its events."),
+    "projections": Branch(
+        "How read models stand, and their rebuilds.",
+        {
+            "list": Leaf("projections", "list_", "List every read model and its generations."),
+            "rebuild": Leaf("projections", "rebuild", "Build anew from the log, compare, swap."),
+            "verify": Leaf("projections", "verify", "Compare the live rows with a rebuild."),
+            "rollback": Leaf("projections", "rollback", "Undo the last swap."),
+            "bisect": Leaf("projections", "bisect", "Find the event at which two versions part."),
+            "digest": Leaf("projections", "digest", "Print the content hash of the live rows."),
+        },
+    ),
+    "parked": Branch(
+        "Events that a read model could not fold.",
+        {
+            "list": Leaf("parked", "list_", "List them."),
+            "show": Leaf("parked", "show", "Show one in full."),
+            "retry": Leaf("parked", "retry", "Fold them again."),
+        },
+    ),
     "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
 }
 

@@ -38,3 +38,10 @@ def file_progress(name: str, *, show: bool) -> Iterator[Callable[[str, float], N
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(name, total=1.0, text="")
         yield lambda text, ratio: progress.update(task, completed=ratio, text=text)
+
+
+@contextmanager
+def position_progress(name: str, *, show: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A function to call with what is being done, the position reached and the one to reach."""
+    with file_progress(name, show=show) as tell:
+        yield lambda stage, done, target: tell(f"{stage} {done:,} of {target:,}", done / max(target, 1))

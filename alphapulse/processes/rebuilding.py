@@ -5,20 +5,24 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from psycopg import AsyncConnection
+
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.processes.project import READ_MODELS, connector
 from alphapulse.projections import generations
 from alphapulse.projections.generations import Generation
+from alphapulse.projections.parked import MAX_PARKED, ParkedEvent, parked_event, parked_events
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.rebuild import MAX_PARTS, Progress, Rebuilder, fold_until
+from alphapulse.projections.retry import OrderMatters, Retried, retry
 from alphapulse.projections.runner import Limits, connection
 
 # Large pages and transactions: a rebuild has no reader that waits for the next row.
@@ -32,6 +36,10 @@ class WorkerFailed(Exception):
 
 class UnknownReadModel(Exception):
     """There is no read model of that name."""
+
+
+class NotParked(Exception):
+    """There is no parked event of that id."""
 
 
 def read_model(name: str) -> AnyReadModel:
@@ -159,3 +167,47 @@ def _die_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+async def bring_back(
+    database_url: str,
+    event_ids: Sequence[int],
+    *,
+    workers: int = 1,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Mapping[int, Retried]:
+    """Try parked events again, by their ids in ``parked``.
+
+    A read model that depends on the order of events is rebuilt, which folds them in their place.
+
+    Raises:
+        NotParked: one of the ids is not there; nothing was tried.
+        UnknownReadModel: an event was parked by a read model that this code does not have.
+    """
+    connect = connector(database_url)
+    outcomes: dict[int, Retried] = {}
+    to_rebuild: dict[str, list[ParkedEvent]] = {}
+    async with PostgresEventStore(database_url) as store, connection(connect) as db:
+        events = [await _parked(db, event_id) for event_id in event_ids]
+        for event in events:
+            try:
+                model = read_model(event.projection)
+                outcomes[event.id] = await retry(db, model, store, codec.decode, event)
+            except OrderMatters:
+                to_rebuild.setdefault(event.projection, []).append(event)
+        for name, waiting in to_rebuild.items():
+            async with open_rebuilder(
+                database_url, read_model(name), workers=workers, report=report
+            ) as rebuilder:
+                await rebuilder.rebuild()
+            left = {event.position for event in await parked_events(db, projection=name, limit=MAX_PARKED)}
+            for event in waiting:
+                outcomes[event.id] = Retried.FAILED if event.position in left else Retried.FOLDED
+    return outcomes
+
+
+async def _parked(db: AsyncConnection[Any], event_id: int) -> ParkedEvent:
+    event = await parked_event(db, event_id)
+    if event is None:
+        raise NotParked(f"no parked event {event_id}: see `alphapulse parked list`")
+    return event

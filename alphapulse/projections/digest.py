@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, IsolationLevel
 from sqlalchemy import Column, DateTime, Integer, Numeric, Table, Text, Uuid
 
 from alphapulse.projections.read_model import AnyReadModel
@@ -63,6 +63,17 @@ async def digest(db: AsyncConnection[Any], model: AnyReadModel) -> Digest:
             tables[table.name] = await _table_digest(db, table)
     whole = hashlib.sha256("".join(f"{n} {h}\n" for n, h in tables.items()).encode())
     return Digest(whole.hexdigest(), tables)
+
+
+async def live_digest(db: AsyncConnection[Any], model: AnyReadModel) -> tuple[int, Digest]:
+    """Position and digest of the live generation, from one snapshot; ``db`` stays at that isolation."""
+    await db.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+    async with db.transaction():
+        cursor = await db.execute(
+            "SELECT position FROM projections WHERE name = %s AND state = 'live'", (model.name,)
+        )
+        row = await cursor.fetchone()
+        return (int(row[0]) if row else 0), await digest(db, model)
 
 
 async def differences(
