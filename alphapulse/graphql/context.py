@@ -11,6 +11,7 @@ from alphapulse.domain.ports import Decode, EventStore
 from alphapulse.graphql.access import Authenticate, Principal
 from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.rate import Rates
+from alphapulse.projections.candle_queries import History
 from alphapulse.projections.notices import ReadNotices
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -23,6 +24,7 @@ class Services:
     reads: Pool
     store: EventStore
     decode: Decode
+    history: History
     notices: ReadNotices
     hub: Hub
     rates: Rates

@@ -52,7 +52,7 @@ class Limits:
     depth: int = 16  # GraphiQL's own introspection needs 14
     aliases: int = 30
     fields: int = 300  # selections in the document, each fragment counted once
-    fragments: int = 50
+    fragments: int = 30
     repeats: int = 10  # of one name in one selection set
     cost: int = 100_000
     execution_s: float = 10.0

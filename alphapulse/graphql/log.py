@@ -11,6 +11,7 @@ from alphapulse.domain.market.events import BarsObserved, TradesObserved
 from alphapulse.domain.ports import (
     Decode,
     EventStore,
+    Page,
     StoredRecord,
     UndecodableEvent,
     UnknownEvent,
@@ -20,12 +21,14 @@ from alphapulse.graphql.context import Context
 from alphapulse.graphql.errors import UserError
 from alphapulse.graphql.fanout import Stream, Update, Watch
 from alphapulse.graphql.limits import paged
-from alphapulse.graphql.scalars import Json, Position, Time, time_of
+from alphapulse.graphql.scalars import Json, Long, Position, Time, time_of
 from alphapulse.projections import relay_status, status
 from alphapulse.projections.status import MOST_COUNTED
 
 MAX_EVENTS = 500
 _LIVE_EVENTS = 100  # in one message
+_LIVE_BYTES = 500_000  # of payload in one message
+_PAGE_BYTES = 5_000_000
 _POLL_S = 2.0
 _READ_MODELS = 20
 START = Position(0)
@@ -47,8 +50,8 @@ class LogEvent:
         return self.record.stream
 
     @strawberry.field(description="Its place in its stream, from 1, without gaps.", metadata=READ)
-    def version(self) -> Position:
-        return Position(self.record.version)
+    def version(self) -> Long:
+        return Long(self.record.version)
 
     @strawberry.field(description="Its versioned name, such as market.trades_observed.v1.", metadata=READ)
     def name(self) -> str:
@@ -234,10 +237,21 @@ class LogQuery:
         page = await services.store.read(
             after, until=max(head, after), limit=first, names=names, streams=streams
         )
+        page = trimmed(page, _PAGE_BYTES)
         events = [LogEvent(record=record, decode=services.decode) for record in page.records]
         return LogPage(
             after=after, position=Position(max(page.scanned_to, after)), head=Position(head), events=events
         )
+
+
+def trimmed(page: Page, most_bytes: int) -> Page:
+    """The beginning of ``page``: as many records as hold ``most_bytes`` of payload together, at least one."""
+    size = 0
+    for count, record in enumerate(page.records):
+        size += len(record.state)
+        if count and size > most_bytes:
+            return Page(page.records[:count], page.records[count - 1].position)
+    return page
 
 
 class LogFeed:
@@ -255,7 +269,7 @@ class LogFeed:
 
     async def next(self) -> Update:
         while True:
-            page = await self._store.read(self._told, limit=_LIVE_EVENTS)
+            page = trimmed(await self._store.read(self._told, limit=_LIVE_EVENTS), _LIVE_BYTES)
             if page.records:
                 update = self._update(self._told, page.scanned_to, page.records)
                 self._told = update.position
@@ -266,7 +280,7 @@ class LogFeed:
         return self._update(self._told, self._told, ())
 
     async def since(self, after: int, until: int) -> Update:
-        page = await self._store.read(after, until=until, limit=_LIVE_EVENTS)
+        page = trimmed(await self._store.read(after, until=until, limit=_LIVE_EVENTS), _LIVE_BYTES)
         reached = page.scanned_to if page.records else until
         return self._update(after, reached, page.records)
 

@@ -1,6 +1,6 @@
 """The scalars of the schema, and how each is written in JSON.
 
-Position: an integer. Time: ISO 8601 in UTC with up to nine decimals; inside ``int`` nanoseconds.
+Position, Long: integers. Time: ISO 8601 in UTC with up to nine decimals; inside ``int`` nanoseconds.
 Decimal: a string with every digit. Column: one JSON array, already encoded, spliced as it is.
 """
 
@@ -16,6 +16,7 @@ from strawberry.types.scalar import ScalarDefinition
 from alphapulse.graphql.errors import UserError
 
 Position = NewType("Position", int)
+Long = NewType("Long", int)
 Time = NewType("Time", int)  # ns since 1970 UTC
 Decimal = NewType("Decimal", str)
 Column = NewType("Column", orjson.Fragment)
@@ -55,7 +56,7 @@ def parse_time(value: Any) -> Time:
 def write_time(time: int) -> str:
     """ISO 8601 in UTC with as many decimals (3, 6 or 9) as the nanoseconds need, none for whole seconds."""
     seconds, nanos = divmod(time, _NS)
-    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    text = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
     fraction = f"{nanos:09d}"
     while fraction.endswith("000"):
         fraction = fraction[:-3]
@@ -94,6 +95,12 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="A place in the log: an integer from 1 in commit order, with gaps; 0 is before all.",
         serialize=int,
         parse_value=parse_position,
+    ),
+    Long: strawberry.scalar(
+        name="Long",
+        description="An integer of up to 63 bits.",
+        serialize=int,
+        parse_value=_no_input,
     ),
     Time: strawberry.scalar(
         name="Time",

@@ -5,17 +5,21 @@ from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from alphapulse.graphql.candle_feed import CandleSubscription
+from alphapulse.graphql.candles import CandleQuery
+from alphapulse.graphql.instruments import InstrumentQuery
 from alphapulse.graphql.log import LogQuery, LogSubscription
 from alphapulse.graphql.scalars import SCALARS
+from alphapulse.graphql.trades import TradeQuery
 
 
 @strawberry.type
-class Query(LogQuery):
+class Query(InstrumentQuery, CandleQuery, TradeQuery, LogQuery):
     pass
 
 
 @strawberry.type
-class Subscription(LogSubscription):
+class Subscription(CandleSubscription, LogSubscription):
     pass
 
 

@@ -19,7 +19,9 @@ from alphapulse.graphql.context import Services
 from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.limits import Limits
 from alphapulse.graphql.rate import Rates
+from alphapulse.processes.project import READ_MODELS
 from alphapulse.processes.serve import listen, serve
+from alphapulse.projections.candle_queries import History
 from alphapulse.projections.candles import Candles
 from alphapulse.projections.notices import ReadNotices
 
@@ -68,11 +70,12 @@ async def open_services(
             reads=reads,
             store=store,
             decode=codec.decode,
+            history=History(store, codec.decode),
             notices=notices,
             hub=Hub(limits.queue_messages),
             rates=Rates(limits.rate_cost_per_s, limits.rate_burst_cost, limits.rate_keys, time.monotonic),
             authenticate=holder_of(token) if token else anyone,
-            code_versions={Candles.name: Candles.code_version},
+            code_versions={name: model.code_version for name, model in READ_MODELS.items()},
         )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,16 @@ from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
 PROTOCOL = Subprotocol("graphql-transport-ws")
+
+
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], within_s: float = 10.0) -> None:
+    """Wait until ``holds``, which must be within some seconds."""
+    async with asyncio.timeout(within_s):
+        while True:
+            now = holds()
+            if (await now) if isinstance(now, Awaitable) else now:
+                return
+            await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True)
