@@ -25,10 +25,15 @@ class RedactingFormatter(logging.Formatter):
 
 
 def log_to_stderr(settings: Settings) -> None:
-    """Send every logger's records to stderr, from the level that the settings name."""
+    """Send records to stderr: ours from the level that the settings name, other packages' only warnings.
+
+    At level debug everybody's.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(settings))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    level = settings.log_level.upper()
+    logging.basicConfig(level=level if level == "DEBUG" else "WARNING", handlers=[handler], force=True)
+    logging.getLogger("alphapulse").setLevel(level)
 
 
 class RotatingLog:

@@ -7,6 +7,7 @@ library only.
 
 import ctypes
 import os
+import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
@@ -26,6 +27,7 @@ def die_with_parent(parent: int, signal_number: int) -> None:
 def main(argv: list[str]) -> None:
     parent, signal_number, uid, gid = (int(word) for word in argv[:4])
     os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # a parent that waits for signals has blocked them
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)

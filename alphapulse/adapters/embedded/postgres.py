@@ -29,7 +29,7 @@ from alphapulse.adapters.embedded.process import (
     AlreadyRunning,
     FileLock,
     ServerError,
-    closed_parent,
+    can_run,
     describe_exit,
     end_all,
     last_lines,
@@ -64,6 +64,7 @@ SETTINGS: Mapping[str, str] = {
 STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0))  # fast, then immediate; then SIGKILL
 ORPHAN_STEPS = ((signal.SIGQUIT, 3.0), (signal.SIGKILL, 5.0))
 WINDING_DOWN_S = 60.0  # for a server whose launcher was killed to finish its fast shutdown
+MAX_REFUSALS = 50  # by a server that calls itself ready; as bad PG* variables bring about
 START_TIMEOUT_S = 900.0  # crash recovery replays up to max_wal_size and more
 
 
@@ -117,6 +118,7 @@ class PostgresServer:
         self.log = self.directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self._cluster = f"alphapulse-{_digest(str(self.directory))}"
+        self._refusals = 0
         self._settings = {**SETTINGS, **(settings or {}), "cluster_name": self._cluster}
         if not durable:
             self._settings["fsync"] = "off"  # what is committed still survives kill -9, though no power cut
@@ -182,13 +184,21 @@ class PostgresServer:
         self._set_password()
 
     def is_ready(self) -> bool:
-        """Whether the server that answers is our child, and answers."""
+        """Whether the server that answers is our child, and answers.
+
+        Raises:
+            ServerError: it calls itself ready and yet refuses us, again and again.
+        """
         if self.process is None or self._postmaster() != self.process.pid or self._status() != "ready":
             return False
         try:
             with psycopg.connect(self.url(), connect_timeout=5) as connection:
+                self._refusals = 0
                 return connection.execute("SELECT 1").fetchone() == (1,)
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            self._refusals += 1
+            if self._refusals > MAX_REFUSALS:
+                raise ServerError(f"PostgreSQL in {self.directory} refuses us: {error}") from None
             return False
 
     def create_database(self, name: str, template: str = "template1") -> str:
@@ -367,7 +377,8 @@ def reachable_binaries(install: Path, directory: Path, account: Account | None) 
 
     A root user's virtual environment is often under /root, which nobody else may enter.
     """
-    if account is None or closed_parent(install / "bin" / "postgres", account) is None:
+    needed = [install / "bin" / "postgres", install / "lib", install / "share"]
+    if account is None or all(can_run(path, account) for path in needed):
         return install
     stamp = hashlib.sha256(
         f"{install} {(install / 'bin' / 'postgres').stat().st_mtime_ns}".encode()

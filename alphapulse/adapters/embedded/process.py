@@ -83,11 +83,17 @@ def _user_name(uid: int) -> str:
 
 def closed_parent(path: Path, account: Account) -> Path | None:
     """The first directory on the way to ``path`` that ``account`` may not enter by its mode bits, if any."""
-    for parent in reversed(path.absolute().parents):
+    here = path.absolute()
+    for parent in [*reversed(here.parents), *reversed(here.resolve().parents)]:  # both sides of a link
         with suppress(FileNotFoundError):
             if not _may(parent.stat(), account, stat.S_IXOTH):
                 return parent
     return None
+
+
+def can_run(program: Path, account: Account) -> bool:
+    """Whether ``account`` can come to ``program`` and execute it, by the mode bits."""
+    return closed_parent(program, account) is None and _may(program.stat(), account, stat.S_IXOTH)
 
 
 def _may(found: os.stat_result, account: Account, other_bit: int) -> bool:

@@ -1,0 +1,60 @@
+"""A certificate authority of our own and what it signs, made by the openssl program."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Authority:
+    """``issue`` writes NAME.crt and NAME.key into the directory."""
+
+    directory: Path
+
+    @property
+    def certificate(self) -> Path:
+        return self.directory / "ca.crt"
+
+    def issue(self, name: str, *, alternatives: str = "") -> tuple[Path, Path]:
+        """A certificate for ``name``; ``alternatives`` such as ``DNS:localhost,IP:127.0.0.1``."""
+        request, key = self.directory / f"{name}.csr", self.directory / f"{name}.key"
+        certificate, extensions = self.directory / f"{name}.crt", self.directory / f"{name}.ext"
+        extensions.write_text(
+            f"subjectAltName={alternatives}\n" if alternatives else "basicConstraints=CA:FALSE\n"
+        )
+        _openssl(
+            "req", "-newkey", "ed25519", "-nodes", "-subj", f"/CN={name}", "-keyout", key, "-out", request
+        )
+        signed_by = ("-CA", self.certificate, "-CAkey", self.directory / "ca.key", "-CAcreateserial")
+        _openssl(
+            "x509",
+            "-req",
+            "-days",
+            "2",
+            "-in",
+            request,
+            *signed_by,
+            "-extfile",
+            extensions,
+            "-out",
+            certificate,
+        )
+        return certificate, key
+
+
+def authority(directory: Path) -> Authority:
+    if shutil.which("openssl") is None:
+        pytest.skip("the openssl program is not installed: no certificates to test with")
+    _openssl(
+        *("req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj", "/CN=a CA of the tests"),
+        *("-keyout", directory / "ca.key", "-out", directory / "ca.crt"),
+    )
+    return Authority(directory)
+
+
+def _openssl(*words: object) -> None:
+    done = subprocess.run(["openssl", *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
