@@ -36,6 +36,7 @@ from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.domain.ports import Envelope, EventStore, NewEvent, VersionConflict
 
 MAX_COMMIT_BYTES = 400_000  # of several events in one commit; the store refuses 430 kB
+MAX_COMMIT_EVENTS = 500
 MAX_REFUSALS_IN_EVENT = 100
 MAX_REFUSAL_BYTES = 250_000  # of raw text in one event
 MAX_RETRIES = 1_000  # each one means that another writer of the stream got on
@@ -338,7 +339,7 @@ class _Import(Generic[Raw, Columns]):
                 batch.first_row,
                 (int(keys[0]), int(keys[-1])),
             )
-            if group and size + len(event.state) > MAX_COMMIT_BYTES:
+            if group and (size + len(event.state) > MAX_COMMIT_BYTES or len(group) == MAX_COMMIT_EVENTS):
                 yield group
                 group, size = [], 0
             group.append((batch, event))
