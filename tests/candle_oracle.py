@@ -16,7 +16,9 @@ MONDAY = 4 * 1440  # 1970-01-05, in minutes
 
 @dataclass
 class Bar:
-    trades: list[tuple[int, int, Decimal, Decimal, int]] = field(default_factory=list)  # time id price size side
+    trades: list[tuple[int, int, Decimal, Decimal, int]] = field(
+        default_factory=list
+    )  # time id price size side
     minutes: set[int] = field(default_factory=set)
     flags: int = 0
     revision: int = 0

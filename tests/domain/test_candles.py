@@ -174,9 +174,7 @@ def test_sums_pass_64_bits() -> None:
 
 
 @given(
-    st.lists(
-        st.tuples(st.integers(-(2**50), 2**50), st.integers(-(2**50), 2**50)), min_size=1, max_size=20
-    )
+    st.lists(st.tuples(st.integers(-(2**50), 2**50), st.integers(-(2**50), 2**50)), min_size=1, max_size=20)
 )
 @settings(deadline=None)
 def test_products_are_exact_with_any_signs(pairs: list[tuple[int, int]]) -> None:

@@ -22,7 +22,7 @@ from alphapulse.domain.market.events import (
 from alphapulse.domain.ports import Recorded
 from alphapulse.projections.candles import DIRECT_MINUTES, Candles
 from tests.candle_oracle import MINUTE, TIMEFRAMES, bars_of
-from tests.projections.candle_logs import BTC, ETH, T0, bars, play, recorded, rows, texts, trades
+from tests.projections.market_log import BTC, ETH, T0, bars, play, recorded, rows, texts, trades
 
 
 @pytest.fixture
