@@ -136,9 +136,8 @@ async def drop(db: AsyncConnection[Any], generation: Generation) -> None:
     """Take a generation that is not live away, with its tables and parked events."""
     assert generation.state != "live", f"{generation} is what readers see"
     async with db.transaction():
-        await db.execute(
-            sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(generation.schema))
-        )
+        for schema in (generation.schema, kept_copy(generation)):
+            await db.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
         this = (generation.name, generation.generation)
         await db.execute("DELETE FROM projection_parts WHERE name = %s AND generation = %s", this)
         await db.execute("DELETE FROM parked WHERE projection = %s AND generation = %s", this)

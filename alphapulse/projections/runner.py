@@ -199,10 +199,10 @@ class Session:
                 )
                 await self.db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, notice))
         self.checkpoint, self.state = moved, folded.state
+        level = logging.ERROR if self.notify else logging.DEBUG  # a rebuild tells about them at its end
         for event in refused:
-            log.error(
-                "%s parked %s at position %d: %s", moved, event.record.name, event.position, event.reason
-            )
+            name = event.record.name
+            log.log(level, "%s parked %s at position %d: %s", moved, name, event.position, event.reason)
 
     def _folded(self, events: Sequence[Recorded]) -> Folded[Any, Any]:
         return self.model.fold(self.state, events) if events else Folded(self.state, None, {})

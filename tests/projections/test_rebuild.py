@@ -5,7 +5,6 @@ import random
 
 import pytest
 
-from alphapulse.adapters.embedded.postgres import PostgresServer  # noqa: F401
 from alphapulse.domain.ports import FencedOut
 from alphapulse.projections import generations
 from alphapulse.projections.bisection import NotComparable, bisect
@@ -359,6 +358,7 @@ async def test_bisection_finds_the_event_at_which_two_versions_part(world: World
     assert parting.version == place + 1 - (place >= 10) * 10
     assert [set(row.fields) for row in parting.differences.rows] == [{"total"}]
     assert await world.row("SELECT count(*) FROM projections") == (0,)
+    assert await world.row("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'tally%%'") == (0,)
 
 
 async def test_versions_that_agree_do_not_part(world: World) -> None:
