@@ -178,12 +178,12 @@ async def test_tls_is_verified_against_our_own_authority(open_directory: Path) -
     try:
         async with connected(NatsOptions(servers=(server.url,), ca=ca.certificate)) as connection:
             assert connection.is_open
-        with pytest.raises(BusUnavailable, match="(?i)certificate"):
+        with pytest.raises(BusUnavailable, match=r"CERTIFICATE_VERIFY_FAILED"):
             async with connected(NatsOptions(servers=(server.url,))):  # the system's authorities
                 pass
+        nobody = NatsOptions(servers=(server.url_without_credentials,), ca=ca.certificate)
         with pytest.raises(BusUnavailable, match="Authorization"):
-            url = server.url_without_credentials
-            async with connected(NatsOptions(servers=(url,), ca=ca.certificate)):
+            async with connected(nobody):
                 pass
     finally:
         server.stop()
@@ -196,7 +196,7 @@ async def test_a_certificate_for_another_host_is_refused(open_directory: Path) -
     server = NatsServer(open_directory / "nats", tls={"cert_file": certificate, "key_file": key})
     server.start()
     try:
-        with pytest.raises(BusUnavailable, match="(?i)certificate|mismatch"):
+        with pytest.raises(BusUnavailable, match=r"CERTIFICATE_VERIFY_FAILED.*mismatch"):
             async with connected(NatsOptions(servers=(server.url,), ca=ca.certificate)):
                 pass
     finally:

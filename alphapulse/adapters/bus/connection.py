@@ -23,6 +23,7 @@ from alphapulse.domain.ports import BusUnavailable
 
 log = logging.getLogger(__name__)
 
+CLOSE_S = 1.0
 TROUBLE = (nats.errors.Error, OSError, TimeoutError)
 
 
@@ -99,8 +100,10 @@ class Connection:
         return self
 
     async def close(self) -> None:
+        """Close, in at most CLOSE_S: nats-py waits for ever for a transport whose TLS handshake failed."""
         with suppress(*TROUBLE):
-            await self.client.close()
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
         await self._on_closed()
 
     @property
