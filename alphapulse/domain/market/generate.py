@@ -125,6 +125,7 @@ def _blocks(spec: TapeSpec, rng: np.random.Generator) -> Iterator[TapeChunk]:
             spec.gaps_per_day / (86_400 * spec.rate_per_s),
         ]
     )
+    disorder = rng.spawn(1)[0]  # a stream of its own: the trades are those of the orderly tape
     while True:
         columns = TradeColumns(
             time=np.empty(BLOCK, dtype=np.int64),
@@ -143,7 +144,7 @@ def _blocks(spec: TapeSpec, rng: np.random.Generator) -> Iterator[TapeChunk]:
             columns.time, columns.price, columns.size, columns.side, columns.id, holes,
         )  # fmt: skip
         gaps = tuple((int(a), int(b)) for a, b in holes[:count])
-        yield TapeChunk(columns if spec.orderly else _disordered(spec, rng, columns), gaps)
+        yield TapeChunk(columns if spec.orderly else _disordered(spec, disorder, columns), gaps)
 
 
 @njit(cache=True, nogil=True)
