@@ -65,7 +65,7 @@ async def _ask(instrument: str, timeframe: int, last: int, as_of: str | None, fi
                 history=History(store, decode),
             )  # fmt: skip
     columns = {name: orjson.loads(text) for name, text in found.columns.items()}
-    return {"instrument": instrument, "position": found.position, "count": found.count, **columns}
+    return {"instrument": instrument, "position": found.position, "count": found.count, "columns": columns}
 
 
 async def _position(store: Any, as_of: str) -> int:
@@ -97,19 +97,16 @@ def _show(instrument: str, timeframe: str, facts: Mapping[str, Any]) -> None:
     if facts["count"] == 0:
         sys.stdout.write(f"no {timeframe} candles of {instrument} at position {facts['position']}\n")
         return
-    rows = []
+    columns, rows = facts["columns"], []
     for i in range(facts["count"]):
-        start = datetime.fromtimestamp(facts["start"][i] / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-        values = [facts[name][i] for name in ("open", "high", "low", "close", "base_volume", "trade_count")]
-        open_mark = "" if facts["closed"][i] else " (open)"
-        filled = " (filled)" if facts["filled"][i] else ""
-        state = str(facts["state"][i]).lower().replace("_", " ")
-        rows.append([
-            start, *("" if v is None else str(v) for v in values),
-            f"{state}{open_mark}{filled}", f"{facts['coverage'][i]:.0%}",
-        ])  # fmt: skip
+        start = datetime.fromtimestamp(columns["start"][i] / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        values = [columns[name][i] for name in ("open", "high", "low", "close", "base_volume", "trade_count")]
+        marks = ("" if columns["closed"][i] else " (open)") + (" (filled)" if columns["filled"][i] else "")
+        state = str(columns["state"][i]).lower().replace("_", " ")
+        texts = ("" if value is None else str(value) for value in values)
+        rows.append([start, *texts, f"{state}{marks}", f"{columns['coverage'][i]:.0%}"])
     say_table(("start, UTC", "open", "high", "low", "close", "volume", "trades", "state", "watched"), rows)
-    closes = [float(c) for c in facts["close"] if c is not None]
+    closes = [float(c) for c in columns["close"] if c is not None]
     if closes:
         line = sparkline(closes)
         sys.stdout.write(f"  close {min(closes):g} {line} {max(closes):g}\n")

@@ -157,8 +157,8 @@ def test_bars_are_imported_under_their_timeframe(alphapulse: Run, tmp_path: Path
     fold(database_url)
     shown = alphapulse("candles", "kraken:BTC_USD", "--timeframe", "1m", "--json")
     (facts,) = objects(shown)
-    assert facts["state"] == ["VENUE_SUPPLIED", "VENUE_SUPPLIED"]
-    assert facts["close"] == ["2", "3"]
+    assert facts["columns"]["state"] == ["VENUE_SUPPLIED", "VENUE_SUPPLIED"]
+    assert facts["columns"]["close"] == ["2", "3"]
 
 
 def test_generated_trades_make_the_same_candles_from_the_log_and_by_way_of_a_file(
@@ -183,7 +183,7 @@ def test_generated_trades_make_the_same_candles_from_the_log_and_by_way_of_a_fil
         "trade_count",
         "vwap",
     ):
-        assert a[column] == b[column]
+        assert a["columns"][column] == b["columns"][column]
 
 
 def test_candles_are_shown_as_a_table_with_a_plot_and_as_of_any_position(
@@ -199,7 +199,7 @@ def test_candles_are_shown_as_a_table_with_a_plot_and_as_of_any_position(
     now = objects(alphapulse("candles", "sim:BTC_USD", "--last", 1, "--json"))[0]
     then = objects(alphapulse("candles", "sim:BTC_USD", "--last", 1, "--as-of", 2, "--json"))[0]
     assert then["position"] == 2
-    assert then["start"] < now["start"]
+    assert then["columns"]["start"] < now["columns"]["start"]
     long_ago = alphapulse("candles", "sim:BTC_USD", "--as-of", "2020-01-01T00:00:00")
     assert "no 1h candles of sim:BTC_USD at position 0" in long_ago.stdout
     assert alphapulse("candles", "sim:BTC_USD", "--as-of", "yesterday").exit_code == 2
