@@ -22,7 +22,8 @@ MAX_VALUE = 200  # characters of a value it shows
 
 PLAIN_TEXT = """
 SET LOCAL timezone TO 'UTC'; SET LOCAL datestyle TO 'ISO'; SET LOCAL intervalstyle TO 'postgres';
-SET LOCAL extra_float_digits TO 1; SET LOCAL bytea_output TO 'hex'; SET LOCAL statement_timeout TO 0;
+SET LOCAL extra_float_digits TO 1; SET LOCAL bytea_output TO 'hex';
+SET LOCAL statement_timeout TO 0; SET LOCAL idle_in_transaction_session_timeout TO 0;
 """
 
 Row = tuple[str | None, ...]

@@ -29,6 +29,7 @@ MAX_PARTS = 64
 PARALLEL_FROM = 1_000  # positions; a shorter way is not worth the start of processes
 SWAP_TRIES = 100
 PROGRESS_S = 0.25
+PATIENT = "SET LOCAL idle_in_transaction_session_timeout TO 0"  # open while others work
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,7 @@ class Rebuilder:
             await snapshot.set_isolation_level(IsolationLevel.REPEATABLE_READ)
             async with snapshot.transaction():
                 live = await generations.newest(snapshot, name, "live")
-                await snapshot.execute("SET LOCAL search_path TO public")
+                await snapshot.execute(f"SET LOCAL search_path TO public; {PATIENT}")
                 if shadow.position > live.position:
                     return None
                 shadow = await self._advance(db, shadow, live.position)
@@ -243,12 +244,14 @@ class Rebuilder:
                 await rebuilt.execute(
                     sql.SQL("SET search_path TO {}, public").format(sql.Identifier(shadow.schema))
                 )
-                digests = await digest(snapshot, self.model), await digest(rebuilt, self.model)
-                same = digests[0].whole == digests[1].whole
+                live_digest, rebuilt_digest = await asyncio.gather(
+                    digest(snapshot, self.model), digest(rebuilt, self.model)
+                )
+                same = live_digest.whole == rebuilt_digest.whole
                 return Comparison(
                     position=live.position,
-                    live=digests[0],
-                    rebuilt=digests[1],
+                    live=live_digest,
+                    rebuilt=rebuilt_digest,
                     differences=Differences((), 0)
                     if same
                     else await differences(snapshot, rebuilt, self.model),
@@ -280,6 +283,7 @@ class Rebuilder:
         if own:  # most of the way while readers still get fresh rows, the rest while the live one stands
             coming = await self._advance(db, coming, live.position)
         async with db.transaction():
+            await db.execute(PATIENT)
             live = await generations.hold_live(db, self.model.name)
             self.report(Progress("swapping", live.position, live.position))
             if own and coming.position < live.position:

@@ -251,6 +251,9 @@ class Runner:
             await waits.wait()
             generation = await live_generation(db, name, self.model.code_version)
         checkpoint = await Checkpoint.claim(db, name, generation, live=True)
+        # Should we freeze inside a transaction, its row lock must not keep the next holder away.
+        limit_ms = int(self.limits.takeover_s * 1000)
+        await db.execute(f"SET idle_in_transaction_session_timeout TO {limit_ms}")
         log.info("%s runs from position %d, epoch %d", checkpoint, checkpoint.position, checkpoint.epoch)
         return await Session.open(db, self.model, self.decode, checkpoint, notify=True, limits=self.limits)
 
@@ -323,14 +326,14 @@ def blamed() -> Iterator[None]:
     """
     try:
         yield
-    except psycopg.errors.ProgramLimitExceeded as error:  # such as a text too long for its index
-        raise Poison from error
-    except (FencedOut, MemoryError, *UNAVAILABLE):
-        raise
+    except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded) as error:
+        raise Poison from error  # the last one: such as a text too long for its index
     except psycopg.ProgrammingError as error:
         if error.sqlstate is not None:  # the server's: a missing table or right, whatever the event
             raise
         raise Poison from error  # psycopg's own: a value that no type can hold
+    except (FencedOut, MemoryError, psycopg.Error, *UNAVAILABLE):
+        raise
     except Exception as error:
         raise Poison from error
 

@@ -168,6 +168,23 @@ async def test_a_frozen_runner_that_wakes_up_fails_its_next_commit(world: World)
     assert await world.rows(TALLY) == [("counts-a-1", 1, 1, page.scanned_to)]
 
 
+async def test_a_runner_frozen_inside_its_transaction_is_replaced_too(world: World) -> None:
+    """The row lock that it holds ends with the time that its transaction may be idle."""
+    frozen = asyncio.Event()
+
+    class Freezes(Tally):
+        async def write(self, db: AsyncConnection[Any], changes: Any) -> None:
+            frozen.set()
+            await asyncio.Event().wait()
+
+    last = await world.count(1)
+    async with world.running(world.runner(Freezes())):
+        await frozen.wait()
+        async with world.running(world.runner(Tally())):
+            await world.reach(Tally(), last)
+    assert await world.rows(TALLY) == [("counts-a-1", 1, 1, last)]
+
+
 async def open_session(db: AsyncConnection[Any], model: Tally | Peaks | None = None) -> Session:
     model = model or Tally()
     generation = await live_generation(db, model.name, model.code_version)
