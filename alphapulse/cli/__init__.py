@@ -10,6 +10,7 @@ import sys
 from alphapulse.cli.lazy import Branch, Leaf, group
 
 COMMANDS: dict[str, Leaf | Branch] = {
+    "demo": Leaf("demo", "demo", "Watch a million trades go through the whole stack."),
     "up": Leaf("up", "up", "Run everything here: PostgreSQL, NATS and all roles."),
     "run": Leaf("run", "run", "Run roles against servers that are already there."),
     "migrate": Leaf("migrate", "migrate", "Bring the database's schema up to date."),
