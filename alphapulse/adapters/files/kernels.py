@@ -10,6 +10,7 @@ from numba import njit
 from alphapulse.domain.market.raw import BAD_SIDE, BLANK, MALFORMED, NOT_A_NUMBER, OK, TOO_FINE, TOO_LARGE
 
 _MAX = np.uint64(2**63 - 1)
+_TEN = np.uint64(10)
 _POW10 = np.array([10**k for k in range(19)], dtype=np.uint64)
 _u = np.uint64
 _QUOTE, _CR, _LF, _SPACE, _ZERO = 34, 13, 10, 32, 48
@@ -137,6 +138,7 @@ def _decimal(data, lo, hi):  # type: ignore[no-untyped-def]
     zeros = 0  # since the last other digit: they count only once another one follows
     places = 0  # digits after the point
     digits = 0
+    significant = 0  # digits of m: below 19 of them fit without asking
     point = False
     approximate = 0.0  # above 0 once m is more than int64 holds
     while at < hi:
@@ -154,10 +156,12 @@ def _decimal(data, lo, hi):  # type: ignore[no-untyped-def]
                     approximate = approximate * 10.0 ** (zeros + 1) + d
                 elif m == 0:
                     m = d
-                elif zeros > 17 or m > (_MAX - d) // _POW10[zeros + 1]:
+                    significant = 1
+                elif significant + zeros >= 18 and (zeros > 17 or m > (_MAX - d) // _POW10[zeros + 1]):
                     approximate = m * 10.0 ** (zeros + 1) + d
                 else:
-                    m = m * _POW10[zeros + 1] + d
+                    m = m * (_TEN if zeros == 0 else _POW10[zeros + 1]) + d
+                    significant += zeros + 1
                 zeros = 0
         elif c == 46 and not point:
             point = True
@@ -209,7 +213,21 @@ def parse_decimals(data, starts, ends, mantissa, exponent, status):  # type: ign
 def parse_integers(data, starts, ends, value, status):  # type: ignore[no-untyped-def]
     """Whole numbers below 2**62: above that begin the ids that we make ourselves."""
     for i in range(len(starts)):
-        m, e, s = _decimal(data, starts[i], ends[i])
+        lo, hi = starts[i], ends[i]
+        if 0 < hi - lo <= 18:  # as nearly all ids are: digits, and too few to overflow
+            v = np.int64(0)
+            at = lo
+            while at < hi:
+                digit = np.int64(data[at]) - _ZERO
+                if digit < 0 or digit > 9:
+                    break
+                v = v * 10 + digit
+                at += 1
+            if at == hi:
+                value[i] = v
+                status[i] = OK
+                continue
+        m, e, s = _decimal(data, lo, hi)
         if s == OK and e > 0:
             s = MALFORMED
         elif s == OK and m >= (1 << 62):
