@@ -23,6 +23,7 @@ from alphapulse.domain.ports import BusUnavailable
 
 log = logging.getLogger(__name__)
 
+WATCH_S = 0.2
 CLOSE_S = 1.0
 TROUBLE = (nats.errors.Error, OSError, TimeoutError)
 
@@ -73,6 +74,7 @@ class Connection:
         self._numbers = itertools.count(1)
         self._inbox = ""
         self._where = ""
+        self._watcher: asyncio.Task[None] | None = None
         self._fault: Exception | None = None  # what nats-py met last; its own exceptions say less
 
     @classmethod
@@ -89,6 +91,7 @@ class Connection:
                 )
                 self._inbox = self.client.new_inbox()
                 await self.client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+            self._watcher = asyncio.create_task(self._watch(), name="nats-watch")
         except TROUBLE as error:
             await self.close()
             raise BusUnavailable(
@@ -101,9 +104,15 @@ class Connection:
 
     async def close(self) -> None:
         """Close, in at most CLOSE_S: nats-py waits for ever for a transport whose TLS handshake failed."""
+        if self._watcher is not None:
+            self._watcher.cancel()
         with suppress(*TROUBLE):
             async with asyncio.timeout(CLOSE_S):
                 await self.client.close()
+        # A close that nats-py began by itself, at a fault, gives up before this when a last write fails.
+        if transport := getattr(self.client, "_transport", None):
+            transport.close()
+            await asyncio.sleep(0)
         await self._on_closed()
 
     @property
@@ -139,6 +148,7 @@ class Connection:
             async with asyncio.timeout(timeout_s):
                 return await future
         except TimeoutError as error:
+            await self._on_closed()  # whatever is wrong, another connection is worth a try
             raise BusUnavailable(f"no answer on {subject} in {timeout_s:g} s") from error
 
     async def _on_answer(self, message: Msg) -> None:
@@ -150,6 +160,13 @@ class Connection:
         """nats-py reports every fault here; what matters reaches the caller as an exception."""
         self._fault = error
         log.debug("NATS: %s", _plain(error))
+
+    async def _watch(self) -> None:
+        """Notice the end also where nats-py says nothing: its reader can stop without a callback."""
+        reader = self.client._reading_task  # noqa: SLF001  no public name tells that it lives
+        while self.client.is_connected and reader is not None and not reader.done():
+            await asyncio.wait([reader], timeout=WATCH_S)
+        await self._on_closed()
 
     async def _on_closed(self) -> None:
         self.ended = True

@@ -7,6 +7,7 @@ whole envelope, the data is the stored payload as it is. docs/following-the-log.
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -27,6 +28,7 @@ OMITTED = "Event-Omitted"  # why the payload is not in the message
 SUBJECT_CHARACTERS = 400  # a longer one is replaced by its hash: nats-server takes lines of 4,096 bytes
 RESERVED_BYTES = 512  # for what the bus adds to our headers
 _EMPTY = "%"  # no token may be empty, and no encoded one ends in a lone percent sign
+_REMEMBERED = 4096  # streams, names and actors come again and again
 _SAFE_VALUE = " !#$&'()*+,/:;<=>?@[]^`{|}~"  # all that prints, save % itself
 
 
@@ -135,6 +137,7 @@ def _record(message: Message) -> StoredRecord:
     )
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def subject_of(stream: str) -> str:
     """Where the events of ``stream`` are published; different streams never share a subject."""
     subject = ".".join([ROOT, *(_token(part) for part in stream.split("-", 2))])
@@ -154,6 +157,7 @@ def _token(part: str) -> str:
     return quote(part, safe="").replace(".", "%2E") or _EMPTY
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _quoted(value: str) -> str:
     """A header value may hold no line break, no leading space and, to be safe, nothing beyond ASCII."""
     quoted = quote(value, safe=_SAFE_VALUE)
