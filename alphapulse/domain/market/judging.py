@@ -20,6 +20,7 @@ _HUGE_HOLE = 1 << 40  # ids that are microseconds leave such a hole in 13 days
 _MOST_HOLES = 8
 _LIMITS = np.array([min(LIMIT * 10**e, _INT64_MAX) for e in range(MAX_EXPONENT + 1)], dtype=np.int64)
 _POW10 = np.array([10**e for e in range(MAX_EXPONENT + 1)], dtype=np.int64)
+_MOST = _INT64_MAX // _POW10  # that can be multiplied so
 
 Bools = NDArray[np.bool_]
 Rows = NDArray[np.intp]
@@ -113,9 +114,9 @@ def rescale(numbers: Decimals, floor: int) -> tuple[Int64s, int, Bools]:
 def scaled(numbers: Decimals, exponent: int | Int64s) -> tuple[Int64s, Bools]:
     """Mantissas at ``exponent``, and which are exact there: fine enough and inside int64."""
     shift = exponent - numbers.exponent.astype(np.int64)
-    factor = _POW10[np.clip(shift, 0, MAX_EXPONENT)]
-    fits = (shift >= 0) & (shift <= MAX_EXPONENT) & (np.abs(numbers.mantissa) <= _INT64_MAX // factor)
-    return np.where(fits, numbers.mantissa, 0) * factor, fits
+    step = np.clip(shift, 0, MAX_EXPONENT)
+    fits = (step == shift) & (np.abs(numbers.mantissa) <= _MOST[step])
+    return np.where(fits, numbers.mantissa, 0) * _POW10[step], fits
 
 
 def decimal_text(mantissa: int, exponent: int) -> str:
