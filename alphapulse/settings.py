@@ -199,16 +199,18 @@ def load(environ: Mapping[str, str] | None = None, /, *, running: bool = True, *
     given |= {PREFIX + name.upper(): str(value) for name, value in options.items() if value is not None}
     values: dict[str, Any] = {"data_dir": default_data_dir(environ)}
     problems = _unknown(given) + _forbidden(environ)
+    secrets = _secrets(given)
     for name, rule in _rules().items():
         if (variable := PREFIX + name.upper()) in given:
             try:
                 values[name] = rule.read(given[variable])
             except ValueError as error:
-                problems.append(f"{variable}={given[variable]!r}: {error}")
+                shown = redact(given[variable], secrets)
+                problems.append(f"{variable}={shown!r}: {redact(str(error), secrets)}")
     settings = Settings(**values)
     problems += _contradictions(settings)
     if problems:
-        raise SettingsError(redact("\n".join(problems), _secrets(given)))
+        raise SettingsError("\n".join(problems))
     return with_running(settings) if running else settings
 
 
@@ -217,6 +219,8 @@ def with_running(settings: Settings) -> Settings:
     try:
         found = json.loads((settings.data_dir / ADDRESSES).read_text())
     except (OSError, ValueError):
+        return settings
+    if not isinstance(found, dict):
         return settings
     return dataclasses.replace(
         settings,

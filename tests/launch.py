@@ -52,6 +52,20 @@ def command_line(*words: object, as_user: bool = False, **variables: str) -> Ite
         yield process
 
 
+def finished(*words: object, **variables: str) -> subprocess.CompletedProcess[str]:
+    """``alphapulse WORDS…``, run to its end."""
+    command = [sys.executable, "-m", "alphapulse", *map(str, words)]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd="/",
+        env=environment() | variables,
+    )
+
+
 def environment() -> dict[str, str]:
     """Ours without AlphaPulse's settings, and with this checkout on the path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ALPHAPULSE_")}

@@ -237,7 +237,7 @@ async def _line(reader: asyncio.StreamReader) -> bytes:
     except asyncio.IncompleteReadError as error:
         return error.partial
     except asyncio.LimitOverrunError as error:
-        return await reader.readexactly(max(error.consumed, 1)) + b"\n"
+        return await reader.readexactly(min(max(error.consumed, 1), LINE_LIMIT)) + b"\n"
 
 
 async def _first_of(*events: asyncio.Event, timeout_s: float) -> None:

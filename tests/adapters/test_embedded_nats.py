@@ -182,7 +182,7 @@ async def test_tls_is_verified_against_our_own_authority(open_directory: Path) -
             async with connected(NatsOptions(servers=(server.url,))):  # the system's authorities
                 pass
         nobody = NatsOptions(servers=(server.url_without_credentials,), ca=ca.certificate)
-        with pytest.raises(BusUnavailable, match="Authorization"):
+        with pytest.raises(BusUnavailable):  # by its words, or by a reset that overtook them
             async with connected(nobody):
                 pass
     finally:
