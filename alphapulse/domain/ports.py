@@ -30,7 +30,8 @@ class Envelope:
 class NewEvent:
     """An encoded event that wants to become ``version`` of ``stream``.
 
-    ``id_lo`` and ``id_hi`` bound the venue ids inside a batch of trades, else None.
+    ``id_lo`` and ``id_hi`` bound what identifies the rows inside, for ``overlapping``: the venue ids of
+    trades, the start seconds of bars, the row ids of refused rows. Elsewhere they are None.
     """
 
     stream: str
