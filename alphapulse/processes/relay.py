@@ -56,7 +56,7 @@ class RelayLimits:
     window_bytes: int = 4_000_000
     history_positions: int = 1_000_000  # a new epoch begins so far behind the head, at most
     foreign_messages: int = 1_000  # at the end of the stream, skipped in search of one of ours
-    lease_s: float = 10.0
+    lease_s: float = 5.0  # after a kill the next one waits so long; followers read the store meanwhile
     poll_s: float = 1.0  # longest wait for the store before the lease is renewed and the state reported
     backoff_s: tuple[float, float] = (0.05, 5.0)  # first and longest wait after a fault
     refusals: int = 20  # in a row, without a message published, before they count as a fault
