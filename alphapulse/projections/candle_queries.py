@@ -170,7 +170,9 @@ async def changed_candles(
     minutes: tuple[int, int],
     limit: int = MAX_BARS,
 ) -> tuple[int, Sequence[Candle]]:
-    """The position, and bars that events after ``after_position`` touched or ended, oldest first.
+    """The position, and bars that events after ``after_position`` touched, ended or said something of.
+
+    Oldest first. What is said of a bar changes with the facts about its feed, though its row does not.
 
     ``minutes`` are the first and last minute that may have changed, as the notice of the read model says.
 
@@ -183,14 +185,19 @@ async def changed_candles(
         before = await view(conn, instrument, min(after_position, seen.position))
         first, end = (int(bar_start(m, timeframe)) for m in minutes)
         cursor = await conn.execute(
-            f"SELECT {COLUMNS} FROM candles WHERE instrument = %s AND timeframe = %s "
+            f"SELECT {COLUMNS} FROM candles c WHERE instrument = %s AND timeframe = %s "
             "AND start >= to_timestamp(%s) AND start <= to_timestamp(%s) AND (position > %s "
-            "OR (start > to_timestamp(%s) AND start <= to_timestamp(%s))) "
+            "OR (start > to_timestamp(%s) AND start <= to_timestamp(%s)) "
+            "OR EXISTS (SELECT FROM market_evidence e WHERE e.instrument = c.instrument "
+            "AND e.position > %s AND e.kind <> 'watermark' "
+            "AND to_timestamp(e.start / 1000000000) < c.start + make_interval(mins => %s) "
+            'AND (e."end" IS NULL OR to_timestamp(e."end" / 1e9) > c.start))) '
             "ORDER BY start, source DESC LIMIT %s",
             (
                 *(instrument, timeframe, first * 60, end * 60, after_position),
                 # Bars whose end the market's clock has passed in between.
                 *(water.high_water // 10**9 - timeframe * 60 for water in (before, seen)),
+                *(after_position, timeframe),
                 limit * max(1, len(seen.sources)) + 1,
             ),
         )

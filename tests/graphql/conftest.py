@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from alphapulse.adapters.store.codec import codec
+from alphapulse.domain.market.events import BarsObserved, TradesObserved
+from alphapulse.domain.market.instrument import Instrument
+from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.graphql.app import create_app
 from alphapulse.graphql.context import Services
 from alphapulse.graphql.limits import Limits
 from alphapulse.processes.api import open_services
+from alphapulse.processes.project import from_store, run_project
 from alphapulse.processes.serve import listen, serve
-from tests.graphql.client import Http
+from alphapulse.projections.candle_changes import moment
+from tests.graphql.client import Http, eventually
 
 
 @dataclass
@@ -59,3 +65,58 @@ async def start_api(database_url: str) -> AsyncIterator[StartApi]:
 @pytest.fixture
 async def api(start_api: StartApi) -> Api:
     return await start_api()
+
+
+@dataclass
+class Market:
+    """An API beside a projector that follows the same log."""
+
+    api: Api
+
+    async def append(self, *events: Any) -> int:
+        """Record market events, one commit each; return the last position."""
+        store = self.api.services.store
+        position = 0
+        for event in events:
+            stream = _stream(event)
+            version = await store.version(stream) + 1
+            (record,) = await store.append([codec.new_event(stream, version, event)])
+            position = record.position
+        return position
+
+    async def folded(self, *events: Any) -> int:
+        """Record events and wait until the candles have them; return the last position."""
+        position = await self.append(*events)
+
+        async def is_there() -> bool:
+            async with self.api.services.reads.connection() as db:
+                return (await moment(db)).position >= position
+
+        await eventually(is_there)
+        return position
+
+
+def _stream(event: Any) -> str:
+    if isinstance(event, TradesObserved):
+        return event.instrument.stream("trades")
+    if isinstance(event, BarsObserved):
+        return f"{event.instrument.stream('bars')}-{LABELS[event.timeframe_minutes]}"
+    return Instrument(event.venue, event.symbol).stream("feed")
+
+
+@asynccontextmanager
+async def projecting(database_url: str) -> AsyncIterator[None]:
+    """The role ``project`` without a bus."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_project(database_url, from_store, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+@pytest.fixture
+async def market(database_url: str, api: Api) -> AsyncIterator[Market]:
+    async with projecting(database_url):
+        yield Market(api)
