@@ -40,6 +40,7 @@ CHANNEL = "alphapulse_read"
 MAX_PAYLOAD = 7_900  # bytes; PostgreSQL refuses notifications of 8,000
 TRIES = 3
 UNAVAILABLE = (StoreUnavailable, OSError, psycopg.OperationalError, psycopg.InterfaceError)
+_FIRST_PAGE = 100  # events, while their size is not known
 ASIDE = 65_536  # bytes of payload that decode in about a millisecond
 
 Result = TypeVar("Result")
@@ -51,6 +52,7 @@ Connect = Callable[[], Awaitable[AsyncConnection[Any]]]
 @dataclass(frozen=True, slots=True)
 class Limits:
     page_events: int = 1_000
+    page_bytes: int = 8_000_000  # about; read ahead, so twice that is held
     batch_events: int = 1_000  # in one transaction
     batch_bytes: int = 4_000_000  # payload in one transaction; some 10 times that when decoded
     poll_s: float = 1.0  # longest wait for events before the runner shows that it is alive
@@ -138,7 +140,7 @@ class Session:
 
     async def _decoded_aside(self, records: Sequence[StoredRecord]) -> list[Recorded | Unfoldable]:
         wanted = [record for record in records if self.wants(record)]
-        return await _aside(self._decoded, wanted, weight=sum(len(record.state) for record in wanted))
+        return await _aside(self._decoded, wanted, weight=_weight(wanted))
 
     def _decoded(self, records: Sequence[StoredRecord]) -> list[Recorded | Unfoldable]:
         return [self._decoded_one(record) for record in records]
@@ -269,21 +271,29 @@ class Runner:
 
 async def pages(source: LogSource, after: int, limits: Limits) -> AsyncGenerator[Page, None]:
     """What ``source`` holds after position ``after``, page by page, the next one read ahead."""
+    wanted = _FIRST_PAGE
 
     def read(position: int) -> asyncio.Task[Page]:
-        coming = source.next(position, limit=limits.page_events, timeout_s=limits.poll_s)
+        coming = source.next(position, limit=min(wanted, limits.page_events), timeout_s=limits.poll_s)
         return asyncio.ensure_future(coming)
 
     ahead = read(after)
     try:
         while True:
             page = await ahead
+            if page.records:
+                # Events differ in size a thousandfold: ask for as many as have been a page of late.
+                wanted = max(1, limits.page_bytes * len(page.records) // (1 + _weight(page.records)))
             ahead = read(page.scanned_to)
             yield page
     finally:
         ahead.cancel()
         with suppress(asyncio.CancelledError, *UNAVAILABLE):
             await ahead
+
+
+def _weight(records: Sequence[StoredRecord]) -> int:
+    return sum(len(record.state) for record in records)
 
 
 def read_notice(name: str, *, previous: int, position: int, touched: Touched) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import types
 from collections.abc import Coroutine, Generator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import psycopg
@@ -13,11 +13,12 @@ from psycopg import AsyncConnection
 
 from alphapulse.adapters.embedded.postgres import PostgresServer
 from alphapulse.adapters.store.postgres import PostgresEventStore
-from alphapulse.domain.ports import FencedOut, Recorded
+from alphapulse.domain.ports import FencedOut, Page, Recorded
 from alphapulse.projections.checkpoint import Checkpoint, RebuildNeeded, live_generation
+from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.parked import MAX_PARKED, TooManyParked, parked_events
 from alphapulse.projections.read_model import Folded
-from alphapulse.projections.runner import CHANNEL, MAX_PAYLOAD, Limits, Session, read_notice
+from alphapulse.projections.runner import CHANNEL, MAX_PAYLOAD, Limits, Session, pages, read_notice
 from tests import servers
 from tests.projections.conftest import SOON, World, make_tally_tables
 from tests.projections.tally import Ignored, Peaks, Tally, TallyOfTwo, codec, raw
@@ -353,3 +354,21 @@ async def test_a_server_that_stops_and_starts_again_is_waited_for(postgres: Post
                 last = await world.count(1)
                 await world.reach(Tally(), last)
             assert await world.rows(TALLY) == [("counts-a-1", 2, 2, last)]
+
+
+async def test_pages_are_bounded_by_bytes_as_well_as_by_events(world: World) -> None:
+    """After the first page, as many events are asked for as fit: memory does not grow with their size."""
+    asked: list[int] = []
+
+    class Watched(StoreSource):
+        async def next(self, after: int, *, limit: int, timeout_s: float) -> Page:
+            asked.append(limit)
+            return await super().next(after, limit=limit, timeout_s=timeout_s)
+
+    for version in range(1, 5):
+        await world.append(codec.new_event("others-a-1", version, Ignored("x" * 100_000)))
+    limits = Limits(page_events=50, page_bytes=250_000, poll_s=0.1)
+    async with aclosing(pages(Watched(world.store), 0, limits)) as coming:
+        assert len((await anext(coming)).records) == 4
+        await asyncio.sleep(0)  # the next page is asked for by now
+    assert asked == [50, 2]
