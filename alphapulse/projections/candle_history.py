@@ -7,7 +7,6 @@ again, from the log; the unchanged minutes of a larger bar come from their rows.
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from alphapulse.domain.market import kernels as k
-from alphapulse.domain.market.bars import Bar, merged, plain
+from alphapulse.domain.market.bars import Bar, exact, merged
 from alphapulse.domain.market.candles import Batch, PartialBars, extent, fold_batches, wide
 from alphapulse.domain.market.columns import Int64s
 from alphapulse.domain.market.coverage import Bools
@@ -28,8 +27,6 @@ from alphapulse.projections.candles import venue_table
 MAX_BLOCKS = 200_000  # looked at for one answer
 MAX_TRADES = 2_000_000  # read again for one answer: about a fifth of a second
 MAX_MINUTES = 500_000  # 1m rows read to make larger bars anew: almost a year
-
-_PRECISION = 120
 
 COLUMNS = (
     "(extract(epoch FROM start) / 60)::bigint, timeframe, source, open, high, low, close, base_volume, "
@@ -267,12 +264,6 @@ def _bars_of(partials: Sequence[PartialBars], timeframe: int) -> Iterator[Bar]:
                 flags=bar[k.FLAGS],
                 position=bar[k.POSITION],
             )
-
-
-def exact(mantissa: int, exponent: int) -> Decimal:
-    """mantissa * 10**-exponent, without trailing zeros."""
-    with localcontext(prec=_PRECISION):
-        return plain(Decimal(mantissa).scaleb(-exponent))
 
 
 async def _venue_bars(past: _Past, timeframe: int, source: int, stale: Sequence[int]) -> dict[int, Bar]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, IsolationLevel
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
@@ -48,9 +48,17 @@ async def snapshot(conn: AsyncConnection[Any]) -> AsyncIterator[None]:
     if conn.info.transaction_status != TransactionStatus.IDLE:
         yield
         return
-    async with conn.transaction():
-        await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield
+    before = conn.isolation_level, conn.read_only
+    # Part of BEGIN from now on: no round trip of its own.
+    await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+    await conn.set_read_only(True)
+    try:
+        async with conn.transaction():
+            yield
+    finally:
+        if not conn.closed:
+            await conn.set_isolation_level(before[0])
+            await conn.set_read_only(before[1])
 
 
 async def position_of(conn: AsyncConnection[Any]) -> int:
@@ -66,17 +74,20 @@ async def view(conn: AsyncConnection[Any], instrument: str, as_of: int | None) -
     Raises:
         NotYetFolded: ``as_of`` lies ahead.
     """
-    reached = await position_of(conn)
-    if as_of is not None and as_of > reached:
-        raise NotYetFolded(f"position {as_of} was asked for, candles have come to {reached}")
-    position = reached if as_of is None else as_of
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
-            "SELECT sources, high_water, max_time_span, position FROM instruments WHERE instrument = %s",
+            "SELECT p.reached, i.sources, i.high_water, i.max_time_span, i.position FROM (SELECT coalesce("
+            "(SELECT position FROM projections WHERE name = 'candles' AND state = 'live'), 0) AS reached) p "
+            "LEFT JOIN instruments i ON i.instrument = %s",
             (instrument,),
         )
         market = await cursor.fetchone()
-    if market is None:
+    assert market is not None, "an outer join has its left row"
+    reached = market["reached"]
+    if as_of is not None and as_of > reached:
+        raise NotYetFolded(f"position {as_of} was asked for, candles have come to {reached}")
+    position = reached if as_of is None else as_of
+    if market["sources"] is None:
         return View(instrument, position, 0, (), current=True)
     sources = tuple(int(s) for s in market["sources"].split(",") if s)
     current = market["position"] <= position

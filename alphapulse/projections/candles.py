@@ -8,17 +8,18 @@ Bars of a batch are partial: the database merges them into the rows that are the
 limit. Where nothing can be there yet, because the market's clock had not come so far, they are copied in.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
-from sqlalchemy import BigInteger, Integer, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, DateTime, Integer, Numeric, SmallInteger, Table, Text
 
 from alphapulse.domain.market import kernels as k
-from alphapulse.domain.market.candles import Batch, PartialBars, extent, fold_batches
+from alphapulse.domain.market.bars import exact
+from alphapulse.domain.market.candles import Batch, PartialBars, extent, fold_batches, wide
 from alphapulse.domain.market.candles import Table as BarTable
 from alphapulse.domain.market.columns import BarColumns
 from alphapulse.domain.market.events import (
@@ -39,6 +40,8 @@ from alphapulse.projections.trade_blocks import Block, bar_block, trade_block
 
 # With fewer new minutes than this one merging statement is faster than a second COPY.
 DIRECT_MINUTES = 64
+# So few merging bars travel as parameters of that statement: one round trip instead of five.
+INLINE_BARS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,55 @@ State = Mapping[str, Market]
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Bars of one instrument and timeframe, ready for their rows."""
+
+    instrument: str
+    timeframe: int
+    price_exponent: int
+    size_exponent: int
+    table: BarTable
+
+    def copied(self) -> memoryview:
+        return candle_rows(
+            self.table,
+            self.instrument,
+            timeframe=self.timeframe,
+            source=0,
+            price_exponent=self.price_exponent,
+            base_exponent=self.size_exponent,
+            quote_exponent=self.price_exponent + self.size_exponent,
+        )
+
+    def values(self) -> Iterator[tuple[object, ...]]:
+        """One tuple a bar, in the order of the table's columns."""
+        pe, se = self.price_exponent, self.size_exponent
+        sums = [wide(self.table, f) for f in (k.BASE_HI, k.QUOTE_HI, k.BUY_HI)]
+        for bar, base, quote, buy in zip(self.table.tolist(), *sums, strict=True):
+            yield (
+                *(self.instrument, self.timeframe, 0, bar[k.MINUTE] * 60),
+                *(exact(bar[field], pe) for field in (k.OPEN, k.HIGH, k.LOW, k.CLOSE)),
+                *(exact(base, se), exact(quote, pe + se), exact(buy, se), bar[k.COUNT]),
+                *(bar[k.OPEN_TIME], bar[k.OPEN_ID], bar[k.CLOSE_TIME], bar[k.CLOSE_ID]),
+                *(bar[k.MINUTES], bar[k.REVISION], bar[k.FLAGS], bar[k.POSITION]),
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
-    """Bars as COPY rows. ``fresh`` cannot be there yet; ``merged`` may."""
+    """Bars of one round. ``fresh`` cannot be there yet; the others may: as COPY rows, or column by column."""
 
     fresh: Sequence[memoryview]
     merged: Sequence[memoryview]
+    inline: Sequence[Sequence[object]]
+
+    @classmethod
+    def of(cls, fresh: Sequence[Part], merged: Sequence[Part]) -> "Rows":
+        copied = [part.copied() for part in fresh]
+        if sum(len(part.table) for part in merged) > INLINE_BARS:
+            return cls(copied, [part.copied() for part in merged], [])
+        values = [bar for part in merged for bar in part.values()]
+        return cls(copied, [], [list(column) for column in zip(*values, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,28 +176,30 @@ class Candles:
             if name not in folding:
                 folding[name] = _Folding(state.get(name) or Market(name, venue, symbol), changes)
             folding[name].take(recorded)
-        rounds: list[tuple[list[memoryview], list[memoryview]]] = []
+        rounds: list[tuple[list[Part], list[Part]]] = []
         for name in sorted(folding):
-            folding[name].encode(rounds)
-        changes.rounds = [Rows(*each) for each in rounds]
+            folding[name].add_bars(rounds)
+        changes.rounds = [Rows.of(*each) for each in rounds]
         changes.markets = [f.market for f in folding.values()]
         touched = {name: (f.first, f.last) for name, f in folding.items()}
         return Folded({**state, **{m.instrument: m for m in changes.markets}}, changes, touched)
 
     async def write(self, db: AsyncConnection[Any], changes: Changes) -> None:
-        if changes.rounds or changes.venue_bars:
-            await db.execute(PARTS)
         for rows in changes.rounds:
             await _copy(db, "candles", rows.fresh)
             if rows.merged:
-                await _copy(db, "candle_parts", rows.merged)
+                await _copy_parts(db, rows.merged)
                 await db.execute(MERGE)
-                await db.execute("TRUNCATE candle_parts")
+            if rows.inline:
+                await db.execute(MERGE_INLINE, rows.inline)
         for bars in changes.venue_bars:
             await _write_venue_bars(db, bars)
-        await _insert(db, trade_blocks, [b.row() for b in changes.blocks])
-        await _insert(db, market_evidence, changes.evidence)
-        await _insert(db, instruments, [m.row() for m in changes.markets], replace_on="instrument")
+        await _insert(
+            db,
+            (trade_blocks, [b.row() for b in changes.blocks], None),
+            (market_evidence, changes.evidence, None),
+            (instruments, [m.row() for m in changes.markets], "instrument"),
+        )
 
 
 @dataclass(slots=True)
@@ -238,8 +287,8 @@ class _Folding:
         self.first = min(self.first, first_time // MINUTE_NS)
         self.last = max(self.last, last_time // MINUTE_NS)
 
-    def encode(self, rounds: list[tuple[list[memoryview], list[memoryview]]]) -> None:
-        """Append the bars of this instrument to ``rounds``, each partial to a round of its own."""
+    def add_bars(self, rounds: list[tuple[list[Part], list[Part]]]) -> None:
+        """Append the bars of this instrument to ``rounds`` (fresh, merged), a partial to each."""
         for i, partial in enumerate(fold_batches(self.batches, last_time=self.last_time)):
             if i == len(rounds):
                 rounds.append(([], []))
@@ -247,26 +296,18 @@ class _Folding:
             # What an earlier round of this batch wrote is there by now, whatever the last trade was before.
             direct = i == 0 and int(partial.tables[1][:, k.MINUTES].sum()) >= DIRECT_MINUTES
             for timeframe, table in partial.tables.items():
-                if timeframe > 1 and not direct:
-                    table[:, k.MINUTES] = 0  # the merge counts the minutes that turn out to be new
                 known = int(bar_start(self.last_time // MINUTE_NS, timeframe)) if direct else 1 << 62
                 split = int(np.searchsorted(table[:, k.MINUTE], known, side="right"))
                 if timeframe == 1:
                     table[:, k.MINUTES] = 1
-                for rows, part in ((merged, table[:split]), (fresh, table[split:])):
-                    if len(part):
-                        rows.append(self._encoded(partial, timeframe, part))
+                elif not direct:
+                    table[:, k.MINUTES] = 0  # the merge counts the minutes that turn out to be new
+                for parts, rows in ((merged, table[:split]), (fresh, table[split:])):
+                    if len(rows):
+                        parts.append(self._part(partial, timeframe, rows))
 
-    def _encoded(self, partial: PartialBars, timeframe: int, table: BarTable) -> memoryview:
-        return candle_rows(
-            table,
-            self.market.instrument,
-            timeframe=timeframe,
-            source=0,
-            price_exponent=partial.price_exponent,
-            base_exponent=partial.size_exponent,
-            quote_exponent=partial.price_exponent + partial.size_exponent,
-        )
+    def _part(self, partial: PartialBars, timeframe: int, rows: BarTable) -> Part:
+        return Part(self.market.instrument, timeframe, partial.price_exponent, partial.size_exponent, rows)
 
 
 def _instrument(event: Any) -> tuple[str, str]:
@@ -357,35 +398,58 @@ async def _copy(db: AsyncConnection[Any], table: str, rows: Sequence[memoryview]
         await copy.write(TRAILER)
 
 
-async def _write_venue_bars(db: AsyncConnection[Any], bars: VenueBars) -> None:
-    await _copy(db, "candle_parts", [bars.rows])
-    await db.execute(REPLACE)
+async def _copy_parts(db: AsyncConnection[Any], rows: Sequence[memoryview]) -> None:
+    """Put ``rows`` into ``candle_parts`` in the place of what an earlier round left there."""
+    await db.execute(PARTS)
     await db.execute("TRUNCATE candle_parts")
+    await _copy(db, "candle_parts", rows)
+
+
+async def _write_venue_bars(db: AsyncConnection[Any], bars: VenueBars) -> None:
+    await _copy_parts(db, [bars.rows])
+    await db.execute(REPLACE)
     larger = [t for t in LABELS if t > bars.timeframe]
     where = {"instrument": bars.instrument, "base": bars.timeframe, "larger": larger}
     await db.execute(ROLL_UP, {**where, "first": bars.first, "last": bars.last})
 
 
-_ARRAYS = {Text: "text[]", BigInteger: "bigint[]", Integer: "integer[]", SmallInteger: "smallint[]"}
+_ARRAYS = {
+    Text: "text[]",
+    BigInteger: "bigint[]",
+    Integer: "integer[]",
+    SmallInteger: "smallint[]",
+    Numeric: "numeric[]",
+    DateTime: "bigint[]",  # seconds since 1970 UTC
+}
+
+
+def _unnest(table: Table) -> str:
+    """``table`` as rows made of one array a column."""
+    return f"unnest({', '.join(f'%s::{_ARRAYS[type(c.type)]}' for c in table.c)})"
 
 
 async def _insert(
-    db: AsyncConnection[Any],
-    table: Table,
-    rows: Sequence[tuple[object, ...]],
-    *,
-    replace_on: str | None = None,
+    db: AsyncConnection[Any], *inserts: tuple[Table, Sequence[tuple[object, ...]], str | None]
 ) -> None:
-    """Insert ``rows``, whose values stand in the order of the columns, in one statement."""
-    if not rows:
-        return
-    names = [f'"{c.name}"' for c in table.c]
-    arrays = ", ".join(f"%s::{_ARRAYS[type(c.type)]}" for c in table.c)
-    statement = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays})"
-    if replace_on:
-        update = ", ".join(f"{n} = excluded.{n}" for n in names)
-        statement += f" ON CONFLICT ({replace_on}) DO UPDATE SET {update}"
-    await db.execute(statement, [list(column) for column in zip(*rows, strict=True)])
+    """Insert rows, their values in the order of the columns, into several tables in one statement.
+
+    With a column as the third part, a row that holds its value already is replaced.
+    """
+    parts, values = list[str](), list[list[object]]()
+    for table, rows, replaced_by in inserts:
+        if not rows:
+            continue
+        names = [f'"{c.name}"' for c in table.c]
+        part = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM {_unnest(table)}"
+        if replaced_by:
+            update = ", ".join(f"{n} = excluded.{n}" for n in names)
+            part += f" ON CONFLICT ({replaced_by}) DO UPDATE SET {update}"
+        parts.append(part)
+        values += [list(column) for column in zip(*rows, strict=True)]
+    if parts:
+        *before, last = parts
+        named = ", ".join(f"part_{i} AS ({part})" for i, part in enumerate(before))
+        await db.execute(f"WITH {named} {last}" if named else last, values)
 
 
 _NAMES = list(candles.c.keys())
@@ -420,8 +484,8 @@ _ON_MERGE = """
 _BIN = "date_bin(make_interval(mins => {timeframe}), {start}, '1970-01-05 00:00+00')"
 
 # A row that this statement inserted has no xmax; one that it updated was locked by it first.
-MERGE = f"""
-WITH base AS (
+_MERGE = f"""
+base AS (
     INSERT INTO candles AS c ({_COLUMNS}) SELECT {_COLUMNS} FROM candle_parts WHERE timeframe = 1
     {_ON_MERGE}
     RETURNING c.instrument, c.start, c.xmax = 0 AS is_new
@@ -437,6 +501,12 @@ FROM candle_parts p LEFT JOIN counted n USING (instrument, timeframe, start)
 WHERE p.timeframe > 1
 {_ON_MERGE},
         minutes = c.minutes + excluded.minutes"""
+MERGE = f"WITH {_MERGE}"
+MERGE_INLINE = f"""
+WITH candle_parts AS (
+    SELECT {", ".join("to_timestamp(start) AS start" if c == "start" else c for c in _NAMES)}
+    FROM {_unnest(candles)} p ({_COLUMNS})
+), {_MERGE}"""
 
 _SUPPLIED = ("open", "high", "low", "close", "base_volume", "quote_volume", "taker_buy_volume", "trade_count")
 

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from psycopg import AsyncConnection
 
+from alphapulse.domain.market.bars import exact
 from alphapulse.domain.market.columns import Int64s, TradeColumns
 from alphapulse.domain.market.instrument import Instrument
-from alphapulse.projections.candle_history import History, exact
+from alphapulse.projections.candle_history import History
 from alphapulse.projections.candle_view import QueryTooLarge, View, snapshot, view
 
 MAX_TRADES = 10_000  # in one page

@@ -20,6 +20,7 @@ from alphapulse.domain.market.events import (
     WatermarkPassed,
 )
 from alphapulse.domain.ports import Recorded
+from alphapulse.projections import candles as candles_module
 from alphapulse.projections.candles import DIRECT_MINUTES, Candles
 from tests.candle_oracle import MINUTE, TIMEFRAMES, bars_of
 from tests.projections.market_log import BTC, ETH, T0, bars, play, recorded, rows, texts, trades
@@ -135,7 +136,9 @@ async def test_rows_are_those_of_the_book(db: AsyncConnection[Any], seed: int) -
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_rows_do_not_depend_on_the_batches_nor_on_restarts(db: AsyncConnection[Any], seed: int) -> None:
+async def test_rows_do_not_depend_on_batches_restarts_or_the_way_they_take(
+    db: AsyncConnection[Any], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = recorded(random_log(seed, 60))
     await play(db, log, batch=1000)
     whole = await snapshot(db)
@@ -143,6 +146,8 @@ async def test_rows_do_not_depend_on_the_batches_nor_on_restarts(db: AsyncConnec
     r = random.Random(seed)
     for _ in range(3):
         await clear(db)
+        monkeypatch.setattr(candles_module, "INLINE_BARS", r.choice([0, 20, 10**6]))
+        monkeypatch.setattr(candles_module, "DIRECT_MINUTES", r.choice([1, 64, 10**6]))
         sizes = [r.choice([1, 2, 7, 30]) for _ in log]
         await play(db, log, batch=sizes, reload=r.random() < 0.5)
         assert await snapshot(db) == whole
@@ -171,7 +176,8 @@ async def test_new_minutes_are_copied_and_the_open_bar_is_merged(db: AsyncConnec
     log = recorded([first, second])
     folded = Candles().fold(Candles().fold({}, log[:1]).state, log[1:])
     (round_,) = folded.changes.rounds
-    assert (len(round_.fresh), len(round_.merged)) == (4, 7)  # new bars up to 1h; the open bars of all seven
+    assert len(round_.fresh) == 4  # tables of new bars, up to 1h
+    assert len(round_.inline[0]) == 7  # the open bar of each timeframe
     await play(db, log, batch=1)
     assert by_key(await rows(db, "candles"), BTC) == oracle(log, BTC)
 

@@ -7,13 +7,14 @@ none, and each says so.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 from enum import Enum
 
 from alphapulse.domain.market.timeframes import bar_start
 
 VWAP_DECIMALS = 18  # the finest a price can have
 _PRECISION = 120  # digits: products and sums of what the log can hold stay exact
+_EXACT = Context(prec=_PRECISION)
 
 
 class Fill(Enum):
@@ -65,6 +66,13 @@ def plain(value: Decimal) -> Decimal:
     with localcontext(prec=_PRECISION):
         trimmed = value.normalize()
         return trimmed.quantize(Decimal(1)) if trimmed.as_tuple().exponent > 0 else trimmed  # type: ignore[operator]
+
+
+def exact(mantissa: int, exponent: int) -> Decimal:
+    """mantissa * 10**-exponent, without trailing zeros."""
+    while exponent > 0 and mantissa % 10 == 0:
+        mantissa, exponent = mantissa // 10, exponent - 1
+    return Decimal(mantissa) if exponent == 0 else Decimal(mantissa).scaleb(-exponent, _EXACT)
 
 
 def merged(bars: Sequence[Bar], timeframe: int) -> Bar:
