@@ -44,6 +44,7 @@ from alphapulse.adapters.embedded.process import (
 )
 
 MAJOR = 18
+BUILTIN_LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")  # the same on every machine
 SUPERUSER = "alphapulse"
 PORT = 5432  # names the socket file; also the TCP port if none is given
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path, without its terminator
@@ -97,6 +98,7 @@ class PostgresServer:
 
     ``settings`` are any of PostgreSQL's, over ours. ``tcp_port`` also listens on ``tcp_host`` and then needs
     ``password``. ``user`` is whom to become when we are root. ``durable=False`` turns fsync off: for tests.
+    ``binaries`` is another installation than the wheel's (with ``bin``), of version ``major``.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class PostgresServer:
         user: str | None = None,
         durable: bool = True,
         binaries: Path | None = None,
+        major: int = MAJOR,
     ) -> None:
         if tcp_port is not None and not password:
             raise ServerError(f"PostgreSQL on TCP port {tcp_port} needs a password")
@@ -126,6 +129,7 @@ class PostgresServer:
         self._durable = durable
         self._user = user
         self._binaries = binaries
+        self._major = major
         self._launcher_lock = FileLock(self.directory / "launcher.lock")
         self._server_lock = FileLock(self.directory / "server.lock")
         self.socket = socket_directory(self.directory)
@@ -258,7 +262,8 @@ class PostgresServer:
         make_directory(unfinished, mode=0o700, account=account)
         command = [
             *(str(self._program("initdb", account)), "-D", str(unfinished), "-U", SUPERUSER),
-            *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *("--encoding=UTF8", "--locale=C"),
+            *(BUILTIN_LOCALE if self._major >= 17 else ()),
             *("--auth-local=trust", "--auth-host=scram-sha-256"),  # the socket's directory is 0700
             *([] if self._durable else ["--no-sync"]),
         ]
@@ -285,9 +290,9 @@ class PostgresServer:
 
     def _require_version(self) -> None:
         version = (self.data / "PG_VERSION").read_text().strip()
-        if version != str(MAJOR):
+        if version != str(self._major):
             raise ServerError(
-                f"{self.data} was written by PostgreSQL {version} and this build is {MAJOR}: move it over "
+                f"{self.data} was written by PostgreSQL {version} and this build is {self._major}: move it over "
                 "with pg_dump and pg_restore, or run that version and set ALPHAPULSE_DATABASE_URL"
             )
 
@@ -378,7 +383,7 @@ def reachable_binaries(install: Path, directory: Path, account: Account | None) 
     A root user's virtual environment is often under /root, which nobody else may enter.
     """
     needed = [install / "bin" / "postgres", install / "lib", install / "share"]
-    if account is None or all(can_run(path, account) for path in needed):
+    if account is None or all(can_run(path, account) for path in needed if path.exists()):
         return install
     stamp = hashlib.sha256(
         f"{install} {(install / 'bin' / 'postgres').stat().st_mtime_ns}".encode()
