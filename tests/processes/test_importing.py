@@ -179,6 +179,44 @@ async def test_an_import_that_dies_at_any_moment_goes_on_when_run_again(
     assert await store.head() == head
 
 
+IMPORT = """
+import asyncio, sys
+from pathlib import Path
+from alphapulse.adapters.files import source
+from alphapulse.adapters.store.postgres import PostgresEventStore
+from alphapulse.processes.importing import import_trades
+
+source.read_block.__defaults__ = (200_000,)
+
+async def main():
+    async with PostgresEventStore(sys.argv[1]) as store:
+        await import_trades(Path(sys.argv[2]), store)
+
+asyncio.run(main())
+"""
+
+
+async def test_an_importer_killed_while_it_appends_loses_and_repeats_nothing(
+    database_url: str, tmp_path: Path
+) -> None:
+    path = write_file(tmp_path / "t.csv", 60_000, extra=["bad"])
+    async with PostgresEventStore(database_url) as store:
+        for wanted in (2, 9, 17):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", IMPORT, database_url, str(path)
+            )
+            while await store.version(TRADES) < wanted and process.returncode is None:
+                await asyncio.sleep(0.002)
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        done = await import_trades(path, store)
+        assert done.accepted + done.duplicates == 60_000
+        assert rows_of(await log_of(store)) == generated(60_000)
+        assert [len(e.rows) for e in await log_of(store, REFUSALS)] == [1]
+        assert len(await log_of(store, f"imports-{done.sha256}")) == 1
+
+
 async def test_refused_rows_are_kept_with_reason_and_text_beside_the_accepted(
     store: EventStore, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from alphapulse.adapters.files.formats import (
     recognise,
 )
 from alphapulse.adapters.files.json_array import JsonReader, first_members
-from alphapulse.adapters.files.reader import Reader, TextChunk, UnreadableFile
+from alphapulse.adapters.files.reader import Reader, TextChunk, TextColumn, UnreadableFile
 from alphapulse.adapters.files.source import container, file_sha256, verify_packing
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.raw import BLANK, Integers, RawBars, RawTrades
@@ -294,17 +294,35 @@ def _check_naming(path: Path, mapping: Columns, naming: Naming) -> None:
 
 
 def _by_instrument(file: OpenFile[M]) -> Iterator[tuple[Instrument, str | None, TextChunk]]:
-    """The chunks of ``file``, split where the instrument changes, rows of one instrument together."""
+    """The chunks of ``file``, split where the instrument changes, rows of one instrument together.
+
+    A row with too few or too many fields says nothing sure: it goes with the row before it.
+    """
     m = file.mapping
     naming = [c for c in (None if file.naming.venue else m.venue_column, m.symbol_column) if c]
+    last: tuple[Instrument, str | None] | None = None
     for chunk in file.reader.chunks():
         if not naming:
             yield *_instrument(file, None, None), chunk
             continue
-        for rows, first in parse.groups([chunk.columns[c] for c in naming], len(chunk)):
-            venue = chunk.columns[m.venue_column].text(first) if m.venue_column else None
-            symbol = chunk.columns[m.symbol_column].text(first) if m.symbol_column else None
-            yield *_instrument(file, venue, symbol), chunk if rows is None else parse.take(chunk, rows)
+        sure = np.flatnonzero(chunk.whole)
+        lead = int(sure[0]) if len(sure) else len(chunk)
+        if lead and (last or not len(sure)):
+            leading = parse.take(chunk, np.arange(lead))
+            yield *(last or _instrument(file, None, None)), leading
+            chunk = parse.take(chunk, np.arange(lead, len(chunk)))
+        if not len(chunk):
+            continue
+        names = parse.settled(chunk, naming)
+        for rows, first in parse.groups(list(names.values()), len(chunk)):
+            yield *_named(file, names, first), chunk if rows is None else parse.take(chunk, rows)
+        last = _named(file, names, len(chunk) - 1)
+
+
+def _named(file: OpenFile[M], names: Mapping[str, TextColumn], row: int) -> tuple[Instrument, str | None]:
+    texts = {column: names[column].text(row) for column in names}
+    venue, symbol = file.mapping.venue_column, file.mapping.symbol_column
+    return _instrument(file, texts.get(venue or ""), texts.get(symbol or ""))
 
 
 def _instrument(file: OpenFile[M], venue: str | None, symbol: str | None) -> tuple[Instrument, str | None]:

@@ -79,6 +79,17 @@ def _keys(words: Sequence[str]) -> NDArray[np.uint64]:
     return np.array([kernels.word_key(w) for w in words], dtype=np.uint64)
 
 
+def settled(chunk: TextChunk, names: Sequence[str]) -> dict[str, TextColumn]:
+    """The columns ``names``; rows that are not whole have the text of the whole row before (or the first)."""
+    columns = {name: chunk.columns[name] for name in names}
+    if chunk.whole.all():
+        return columns
+    rows = np.arange(len(chunk))
+    before = np.maximum.accumulate(np.where(chunk.whole, rows, -1))
+    anchor = np.where(before < 0, int(np.argmax(chunk.whole)), before)
+    return {n: TextColumn(c.data, c.starts[anchor], c.ends[anchor]) for n, c in columns.items()}
+
+
 def groups(columns: Sequence[TextColumn], n: int) -> Iterator[tuple[NDArray[np.intp] | None, int]]:
     """Rows with the same text in ``columns``, as (row numbers or None for all, one of them)."""
     changed = np.zeros(n, dtype=np.bool_)

@@ -194,13 +194,14 @@ def _times(raw: RawTrades, verdict: Reasons) -> tuple[Int64s, UInt8s]:
 
 
 def _ids(raw: RawTrades, sha256: str, verdict: Reasons) -> Int64s:
-    own = row_ids(sha256, raw.row)
     if raw.id is None:
-        return own
+        return row_ids(sha256, raw.row)
     blank = raw.id.status == BLANK
     verdict.check_status("id", np.where(blank, np.uint8(OK), raw.id.status))
     verdict.refuse(~blank & (raw.id.value < 0), "id", "id {text!r} is below 0")
-    return np.where(blank, own, raw.id.value)
+    if not blank.any():
+        return raw.id.value
+    return np.where(blank, row_ids(sha256, raw.row), raw.id.value)
 
 
 def _without_repeats(sorted_rows: Accepted, refused: tuple[RefusedRow, ...]) -> Verdict:

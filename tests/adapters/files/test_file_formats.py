@@ -12,10 +12,13 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from alphapulse.adapters.files.formats import BAR_FORMATS, TRADE_FORMATS, BarMapping, TradeMapping
 from alphapulse.adapters.files.open import Naming, Unnamed, bar_chunks, open_bars, open_trades, trade_chunks
 from alphapulse.adapters.files.reader import CHUNK_BYTES, UnreadableFile
+from alphapulse.domain.market.normalise import judge
 from alphapulse.domain.market.raw import BLANK, OK, RawTrades
 
 T = 1_700_000_000_123_000_000  # 2023-11-14T22:13:20.123Z
@@ -187,6 +190,23 @@ def test_a_file_of_several_symbols_is_split_by_instrument_in_file_order(tmp_path
     }
 
 
+def test_a_row_of_another_width_goes_with_the_market_of_the_row_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alphapulse.adapters.files.source.read_block.__defaults__", (150,))
+    head, row = SAMPLES["tardis"].splitlines()
+    eth = row.replace("BTC_USD", "ETH_USD")
+    lines = ["short", row, "some-where,ETH_USD,1", eth, "short", "x" * 150, row, *["short"] * 40, eth]
+    path = write(tmp_path / "t.csv", "\n".join([head, *lines]))
+    found: dict[str, list[int]] = {}
+    for chunk in trade_chunks(open_trades(path)):
+        found.setdefault(chunk.instrument.symbol, []).extend(chunk.row.tolist())
+    unsure = {1} & set(found.get("unknown", []))  # nothing is known before the first whole row of a chunk
+    assert set(found.pop("unknown", [])) == unsure
+    assert sorted(set(found["BTC_USD"]) | unsure) == [1, 2, 3, 7, *range(8, 48)]
+    assert found["ETH_USD"] == [4, 5, 6, 48]
+
+
 def test_asking_for_one_symbol_refuses_the_others_and_a_map_renames(tmp_path: Path) -> None:
     head, row = SAMPLES["tardis"].splitlines()
     path = write(tmp_path / "t.csv", "\n".join([head, row, row.replace("BTC_USD", "ETH_USD")]))
@@ -343,3 +363,21 @@ def test_a_bar_mapping_may_count_columns_and_trades(tmp_path: Path) -> None:
     (raw,) = bar_chunks(open_bars(path, file_format=mapping, naming=NAMED))
     assert raw.trade_count is not None
     assert (raw.trade_count.value.tolist()[0], raw.trade_count.status.tolist()) == (7, [OK, BLANK])
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(sorted(SAMPLES)), st.binary(max_size=60), st.integers(0, 400), st.integers(0, 30))
+def test_a_file_damaged_anywhere_is_either_unreadable_or_each_of_its_rows_is_judged(
+    tmp_path: Path, name: str, noise: bytes, at: int, cut: int
+) -> None:
+    text = SAMPLES[name].encode() + SAMPLES[name].splitlines()[-1].encode() + b"\n"
+    path = write(tmp_path / "t.csv", text[:at] + noise + text[at + cut :])
+    try:
+        chunks = list(trade_chunks(open_trades(path, naming=Naming(venue="somewhere", symbol="BTC_USD"))))
+    except UnreadableFile:
+        return
+    rows = [row for chunk in chunks for row in chunk.row.tolist()]
+    assert sorted(rows) == list(range(1, len(rows) + 1))
+    for chunk in chunks:
+        verdict = judge(chunk, "0" * 64)
+        assert len(verdict.accepted) + verdict.duplicates + len(verdict.refused) == len(chunk)
