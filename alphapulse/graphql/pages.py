@@ -58,8 +58,9 @@ class Assets(StaticFiles):
         await response(scope, receive, send)
 
 
-def routes(assets: Path = ASSETS) -> list[BaseRoute]:
+def routes() -> list[BaseRoute]:
     """``/``, ``/graphiql`` and ``/assets``."""
+    assets = ASSETS
 
     def page(name: str) -> Route:
         async def show(_request: Request) -> Response:

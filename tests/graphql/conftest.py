@@ -31,6 +31,12 @@ class Api:
     app: Starlette
     limits: Limits
 
+    async def write(self, statement: str, *parameters: Any) -> None:
+        """Change the database behind the API's back."""
+        async with self.services.reads.connection() as db, db.transaction():
+            await db.execute("SET TRANSACTION READ WRITE")
+            await db.execute(statement, parameters)  # type: ignore[arg-type]
+
 
 StartApi = Callable[..., Awaitable[Api]]
 

@@ -145,10 +145,7 @@ async def test_guessing_tokens_runs_into_the_rate(start_api: StartApi) -> None:
 async def test_an_error_of_ours_shows_an_id_that_stands_in_our_log(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with api.services.reads.connection() as db:
-        await db.execute("SET default_transaction_read_only TO off")
-        await db.execute("DROP TABLE relay_status")
-        await db.execute("SET default_transaction_read_only TO on")
+    await api.write("DROP TABLE relay_status")
     with caplog.at_level(logging.ERROR, "alphapulse.graphql"):
         error = await api.http.error("{ log { relay { lagEvents } } }")
     assert error["message"] == "internal error"
