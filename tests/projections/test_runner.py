@@ -259,6 +259,14 @@ async def test_state_carried_along_is_read_anew_after_poison(world: World) -> No
     assert await world.rows("SELECT position, amount FROM peaks ORDER BY 1") == [(first, 5), (second, 7)]
 
 
+async def test_state_is_carried_from_batch_to_batch(world: World) -> None:
+    """What a batch left behind is what the next one begins with."""
+    positions = [await world.count(amount) for amount in (5, 3, 7, 6, 8)]
+    await world.caught_up(Peaks(), Limits(batch_events=1))
+    rows = [(positions[0], 5), (positions[2], 7), (positions[4], 8)]
+    assert await world.rows("SELECT position, amount FROM peaks ORDER BY 1") == rows
+
+
 async def test_a_missing_table_stops_the_runner_and_parks_nothing(world: World) -> None:
     """What every event would meet is not an event's fault."""
     async with await world.connect() as db:
