@@ -292,8 +292,8 @@ class PostgresServer:
         version = (self.data / "PG_VERSION").read_text().strip()
         if version != str(self._major):
             raise ServerError(
-                f"{self.data} was written by PostgreSQL {version} and this build is {self._major}: move it over "
-                "with pg_dump and pg_restore, or run that version and set ALPHAPULSE_DATABASE_URL"
+                f"{self.data} was written by PostgreSQL {version} and this build is {self._major}: move it "
+                "over with pg_dump and pg_restore, or run that version and set ALPHAPULSE_DATABASE_URL"
             )
 
     def _clear_remains(self) -> None:
