@@ -32,6 +32,10 @@ PROGRESS_S = 0.25
 PATIENT = "SET LOCAL idle_in_transaction_session_timeout TO 0"  # open while others work
 
 
+class SwapBlocked(Exception):
+    """Queries held the tables all the time. The generation is ready: the next rebuild only has to swap."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     stage: str  # building, comparing, swapping
@@ -110,6 +114,7 @@ class Rebuilder:
     run_parts: RunParts | None = None  # None: in this process, in one piece
     parts: int = 1
     limits: Limits = DEFAULT_LIMITS
+    swap_tries: int = SWAP_TRIES
     report: Report = field(default=lambda _: None)
 
     async def rebuild(self, *, swap: bool = True) -> Outcome:
@@ -117,6 +122,7 @@ class Rebuilder:
 
         Raises:
             AlreadyRunning: another rebuild of this read model is at work.
+            SwapBlocked: readers hold the tables.
         """
         async with self._alone() as db:
             shadow = await self._resumed(db) or await generations.create(db, self.model, "shadow")
@@ -265,17 +271,16 @@ class Rebuilder:
         """Swap ``coming`` with the live generation, as soon as readers let us.
 
         Raises:
-            psycopg.errors.LockNotAvailable: they did not in SWAP_TRIES tries.
+            SwapBlocked: they did not in ``swap_tries`` tries.
         """
         await self._analyze(db, coming)
-        for left in reversed(range(SWAP_TRIES)):
+        for _ in range(self.swap_tries):
             try:
                 return await self._try_swap(db, coming)
-            except psycopg.errors.LockNotAvailable:
-                if not left:
-                    raise
+            except psycopg.errors.LockNotAvailable as error:
+                blocked = error
             await asyncio.sleep(0.1)
-        raise AssertionError("unreachable")
+        raise SwapBlocked(f"{coming} is ready, but not live after {self.swap_tries} tries: {blocked}")
 
     async def _try_swap(self, db: AsyncConnection[Any], coming: Generation) -> Generation:
         own = coming.code_version == self.model.code_version

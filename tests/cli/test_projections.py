@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import select
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -16,6 +18,7 @@ from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.cli import COMMANDS, HELP
 from alphapulse.cli.lazy import group
+from alphapulse.domain.market.events import FeedConnected
 from alphapulse.domain.ports import Envelope, NewEvent
 from alphapulse.processes.project import connector
 from alphapulse.projections.candles import Candles
@@ -23,6 +26,7 @@ from alphapulse.projections.checkpoint import ensure_live
 from alphapulse.projections.generations import newest
 from alphapulse.projections.rebuild import fold_until
 from alphapulse.projections.runner import connection
+from tests.launch import command_line
 from tests.projections.candle_logs import store_trades
 
 Run = Callable[..., Result]
@@ -181,3 +185,23 @@ def test_log_shows_the_events_asked_for(alphapulse: Run) -> None:
     assert [(e["stream"], e["version"]) for e in of_stream] == [("trades-test-S1", 4), ("trades-test-S1", 5)]
     assert len(alphapulse("log", "--tail", 100).stdout.splitlines()) == 13
     assert alphapulse("log", "--tail", 1, "--after", 1).exit_code == 2
+
+
+def test_log_follows_until_it_is_interrupted(alphapulse: Run, database_url: str) -> None:
+    """Each new event takes one line at once; Ctrl-C is the normal end."""
+    with command_line("log", "--follow", "--json", ALPHAPULSE_DATABASE_URL=database_url) as process:
+        assert process.stdout
+        appended = 0
+        while not select.select([process.stdout], [], [], 0.5)[0]:  # it begins at the end that it finds
+            appended += 1
+            asyncio.run(append_fact(database_url, appended))
+            assert appended < 60
+        assert json.loads(process.stdout.readline())["stream"] == "feed-test-S9"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 0
+
+
+async def append_fact(url: str, version: int) -> None:
+    async with PostgresEventStore(url) as store:
+        fact = FeedConnected(venue="test", symbol="S9", time=version)
+        await store.append([codec.new_event("feed-test-S9", version, fact)])

@@ -12,7 +12,7 @@ from alphapulse.projections.digest import MAX_DIFFERENCES, digest
 from alphapulse.projections.generations import AlreadyRunning, NoSuchGeneration, alone
 from alphapulse.projections.parked import parked_events
 from alphapulse.projections.read_model import AnyReadModel
-from alphapulse.projections.rebuild import Progress, Rebuilder, fold_until
+from alphapulse.projections.rebuild import Progress, Rebuilder, SwapBlocked, fold_until
 from alphapulse.projections.retry import OrderMatters, Retried, retry
 from alphapulse.projections.runner import CHANNEL, Limits
 from tests.projections.conftest import World
@@ -223,6 +223,19 @@ async def test_readers_and_the_live_runner_go_on_during_a_swap(world: World) -> 
     assert await world.row("SELECT events, total, position FROM tally") == (events[0], events[0], last)
     assert len(totals) > 100
     assert await world.row("SELECT count(*) FROM projections") == (2,)
+
+
+async def test_a_swap_gives_up_when_a_reader_never_lets_go_and_the_next_rebuild_swaps(world: World) -> None:
+    """Nothing has changed for readers meanwhile, and new ones were not kept waiting."""
+    last = await world.count(1)
+    await world.caught_up(Tally())
+    async with await world.connect() as reader, reader.transaction():
+        await reader.execute(TALLY)
+        with pytest.raises(SwapBlocked, match="not live after 2 tries"):
+            await rebuilder(world, Tally(), swap_tries=2).rebuild()
+        assert await world.rows(TALLY) == [("counts-a-1", 1, 1, last)]
+    outcome = await rebuilder(world, Tally()).rebuild()
+    assert (outcome.generation.generation, outcome.swapped) == (2, True)
 
 
 async def test_readers_are_told_of_a_swap_and_of_nothing_before_it(world: World) -> None:
