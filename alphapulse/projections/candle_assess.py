@@ -12,7 +12,7 @@ from alphapulse.domain.market.columns import Int64s
 from alphapulse.domain.market.coverage import Bools, Intervals, states
 from alphapulse.domain.market.timeframes import MINUTE_NS
 from alphapulse.projections.candle_history import History, bars_at
-from alphapulse.projections.candle_view import QueryTooLarge, View, watch_of
+from alphapulse.projections.candle_view import QueryTooLarge, View, ask, watch_of
 
 MAX_BASE_BARS = 500_000  # looked at for the coverage of one answer
 
@@ -100,7 +100,8 @@ async def _base_minutes_inside(
 ) -> Int64s:
     """Of the traded (or supplied) minutes of the bars at ``starts``, how many lie inside ``known``."""
     base = max(1, source)
-    cursor = await conn.execute(
+    cursor = await ask(
+        conn,
         "SELECT (extract(epoch FROM start) / 60)::bigint, position <= %s FROM unnest(%s::bigint[]) m "
         "JOIN candles ON start >= to_timestamp(m * 60) AND start < to_timestamp((m + %s) * 60) "
         "WHERE instrument = %s AND timeframe = %s AND source = %s LIMIT %s",

@@ -21,7 +21,7 @@ from alphapulse.domain.market.coverage import Bools
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.timeframes import LABELS, MINUTE_NS, bar_start
 from alphapulse.domain.ports import Decode, EventStore, Recorded
-from alphapulse.projections.candle_view import QueryTooLarge, View
+from alphapulse.projections.candle_view import QueryTooLarge, View, ask
 from alphapulse.projections.candles import venue_table
 
 MAX_BLOCKS = 200_000  # looked at for one answer
@@ -114,7 +114,8 @@ async def _of_source(
 async def _rows(
     conn: AsyncConnection[Any], seen: View, timeframe: int, source: int, starts: Sequence[int]
 ) -> list[Bar]:
-    cursor = await conn.execute(
+    cursor = await ask(
+        conn,
         f"SELECT {COLUMNS} FROM candles WHERE instrument = %s AND timeframe = %s AND source = %s "
         "AND start = ANY (SELECT to_timestamp(m * 60) FROM unnest(%s::bigint[]) m) ORDER BY start",
         (seen.instrument, timeframe, source, list(starts)),
@@ -130,7 +131,8 @@ class _Past:
 
     async def base_rows(self, timeframe: int, source: int, starts: Sequence[int]) -> list[Bar]:
         """The rows, as they are now, of which the bars at ``starts`` are made."""
-        cursor = await self.conn.execute(
+        cursor = await ask(
+            self.conn,
             f"SELECT {COLUMNS} FROM unnest(%s::bigint[]) m JOIN candles ON start >= to_timestamp(m * 60) "
             "AND start < to_timestamp((m + %s) * 60) "
             "WHERE instrument = %s AND timeframe = %s AND source = %s LIMIT %s",
@@ -147,7 +149,8 @@ class _Past:
     async def blocks(self, source: int, first: int, end: int) -> list[tuple[int, ...]]:
         """(version, rows, time_lo, time_hi, high_water) of batches by then that meet [first, end)."""
         span = self.seen.max_time_span if source == 0 else first  # batches of bars are few
-        cursor = await self.conn.execute(
+        cursor = await ask(
+            self.conn,
             "SELECT version, rows, time_lo, time_hi, high_water FROM trade_blocks WHERE instrument = %s "
             "AND source = %s AND position <= %s AND time_lo >= %s AND time_lo < %s AND time_hi >= %s "
             "ORDER BY version LIMIT %s",

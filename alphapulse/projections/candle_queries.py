@@ -20,7 +20,7 @@ from alphapulse.domain.market.timeframes import LABELS, bar_start
 from alphapulse.projections.candle_assess import Arrays, assess, closed_by_now
 from alphapulse.projections.candle_history import COLUMNS, History, bar_of
 from alphapulse.projections.candle_select import Span, bars_in, existing
-from alphapulse.projections.candle_view import NotYetFolded, QueryTooLarge, View, snapshot, view
+from alphapulse.projections.candle_view import NotYetFolded, QueryTooLarge, View, ask, snapshot, view
 
 __all__ = [
     "COLUMN_NAMES",
@@ -184,7 +184,8 @@ async def changed_candles(
         seen = await view(conn, instrument, None)
         before = await view(conn, instrument, min(after_position, seen.position))
         first, end = (int(bar_start(m, timeframe)) for m in minutes)
-        cursor = await conn.execute(
+        cursor = await ask(
+            conn,
             f"SELECT {COLUMNS} FROM candles c WHERE instrument = %s AND timeframe = %s "
             "AND start >= to_timestamp(%s) AND start <= to_timestamp(%s) AND (position > %s "
             "OR (start > to_timestamp(%s) AND start <= to_timestamp(%s)) "
@@ -254,7 +255,7 @@ async def _fast_series(
         + f" FROM (SELECT * FROM ({inner}) newest ORDER BY start) sorted"
     )
     asked = limit + 1 if last is None else last
-    cursor = await conn.execute(statement, (seen.instrument, timeframe, *bounds, asked))
+    cursor = await ask(conn, statement, (seen.instrument, timeframe, *bounds, asked))
     row = await cursor.fetchone()
     assert row is not None, "an aggregate has one row"
     starts = _integers(row[0])

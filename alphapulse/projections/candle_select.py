@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from alphapulse.domain.market.bars import Bar, Fill, filled
 from alphapulse.domain.market.timeframes import LABELS, MINUTE_NS, bar_start
 from alphapulse.projections.candle_history import History, bars_at
-from alphapulse.projections.candle_view import QueryTooLarge, View
+from alphapulse.projections.candle_view import QueryTooLarge, View, ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ async def existing(
     found: list[Bar] = []
     while len(found) < count:
         where, bounds = span.where()
-        cursor = await conn.execute(
+        cursor = await ask(
+            conn,
             "SELECT DISTINCT (extract(epoch FROM start) / 60)::bigint AS minute "
             "FROM (SELECT start FROM candles "
             f"WHERE instrument = %s AND timeframe = %s{where} AND start <= to_timestamp(%s) "

@@ -44,7 +44,8 @@ candles = Table(
     Column("revision", Integer, nullable=False),  # how often events changed the bar after it had ended
     Column("flags", SmallInteger, nullable=False),  # columns.RECEIVE_TIME | BACK_FILLED of any trade
     Column("position", BigInteger, nullable=False),  # the last event that touched the bar
-    PrimaryKeyConstraint("instrument", "timeframe", "source", "start"),
+    # Ranges and the last n of one timeframe are walks along this index, whatever the sources.
+    PrimaryKeyConstraint("instrument", "timeframe", "start", "source"),
 )
 
 # One row per fact about what was watched; intervals in ns, end exclusive; None = still open.

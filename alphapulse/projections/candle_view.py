@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import AsyncConnection, IsolationLevel
+from psycopg import AsyncConnection, AsyncCursor, IsolationLevel
 from psycopg.pq import TransactionStatus
-from psycopg.rows import dict_row
+from psycopg.rows import TupleRow, dict_row
 
 from alphapulse.domain.market.coverage import Fact, Watch, watch
 
@@ -59,6 +59,15 @@ async def snapshot(conn: AsyncConnection[Any]) -> AsyncIterator[None]:
         if not conn.closed:
             await conn.set_isolation_level(before[0])
             await conn.set_read_only(before[1])
+
+
+async def ask(conn: AsyncConnection[Any], statement: str, values: Sequence[object]) -> AsyncCursor[TupleRow]:
+    """Run a query whose best plan depends on its values.
+
+    A prepared statement would be planned for any values after a few runs: a query for the last bar then
+    sorts them all, because ten thousand were asked for before.
+    """
+    return await conn.execute(statement, values, prepare=False)
 
 
 async def position_of(conn: AsyncConnection[Any]) -> int:

@@ -16,7 +16,7 @@ from alphapulse.domain.market.bars import exact
 from alphapulse.domain.market.columns import Int64s, TradeColumns
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.projections.candle_history import History
-from alphapulse.projections.candle_view import QueryTooLarge, View, snapshot, view
+from alphapulse.projections.candle_view import QueryTooLarge, View, ask, snapshot, view
 
 MAX_TRADES = 10_000  # in one page
 MAX_READ = 2_000_000  # rows of batches read for one page
@@ -199,7 +199,8 @@ async def _blocks(
         conditions += f" AND ({low}, position) {'<' if page.newest else '>'} (%s, %s)"
         values += [done.low, done.position]
     direction = "DESC" if page.newest else "ASC"
-    cursor = await conn.execute(
+    cursor = await ask(
+        conn,
         f"SELECT position, version, rows, {low} FROM trade_blocks WHERE instrument = %s "
         f"AND source = 0 AND position <= %s{conditions} "
         f"ORDER BY {low} {direction}, position {direction} LIMIT %s",

@@ -96,7 +96,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("flags", sa.SmallInteger(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("instrument", "timeframe", "source", "start"),
+        sa.PrimaryKeyConstraint("instrument", "timeframe", "start", "source"),
     )
     op.create_table(
         "market_evidence",
