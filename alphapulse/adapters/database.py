@@ -2,16 +2,14 @@
 
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from sqlalchemy import NullPool, create_engine
 
 import alphapulse
+
+if TYPE_CHECKING:  # Alembic and SQLAlchemy take half a second, and most processes never migrate
+    from alembic.config import Config
 
 APP_ROLE = "alphapulse_app"  # may read the log and call its functions, nothing else
 MIGRATION_LOCK = 0x414C5048_4D494752  # advisory lock keys: "ALPH" "MIGR"
@@ -79,18 +77,26 @@ def connection_info(
 
 def migrate(database_url: str) -> None:
     """Bring the schema to the newest revision. Safe to run twice, also at the same time."""
+    from alembic import command
+
     with _one_migration:
         command.upgrade(_config(database_url), "head")
 
 
 def revisions(database_url: str) -> tuple[str | None, str | None]:
     """The revision the database is at (None: never migrated), and the one this code wants."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from sqlalchemy import NullPool, create_engine
+
     wanted = ScriptDirectory.from_config(_config(database_url)).get_current_head()
     with create_engine(sqlalchemy_url(database_url), poolclass=NullPool).connect() as connection:
         return MigrationContext.configure(connection).get_current_revision(), wanted
 
 
-def _config(database_url: str) -> Config:
+def _config(database_url: str) -> "Config":
+    from alembic.config import Config
+
     config = Config(attributes={"url": database_url})
     config.set_main_option("script_location", str(_migrations()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
