@@ -142,17 +142,16 @@ class Relay:
         async with aclosing(self._pages(tail.position, stop)) as pages:
             async for records in pages:
                 await self._hold()
-                for window in self._windows(records, tail):
+                for window in self._windows(records):
                     tail = await self._publish(window, tail)
                     await self._hold()
                 await self._report(tail)
 
-    def _windows(self, records: Sequence[StoredRecord], tail: Tail) -> Iterator[Sequence[StoredRecord]]:
-        """``records`` in windows of bounded size; a lone one begins an epoch and follows every refusal."""
-        begins_epoch = not tail.epoch  # all must agree on what a sequence means before more is published
+    def _windows(self, records: Sequence[StoredRecord]) -> Iterator[Sequence[StoredRecord]]:
+        """``records`` in windows of bounded size; it may change while they are published."""
         start = 0
         while start < len(records):
-            most = 1 if begins_epoch else self._window_messages
+            most = self._window_messages
             end, size = start + 1, len(records[start].state)
             while end < min(start + most, len(records)):
                 size += len(records[end].state)
@@ -160,7 +159,7 @@ class Relay:
                     break
                 end += 1
             yield records[start:end]
-            start, begins_epoch = end, False
+            start = end
 
     async def _publish(self, window: Sequence[StoredRecord], tail: Tail) -> Tail:
         epoch = tail.epoch or tail.sequence + 1

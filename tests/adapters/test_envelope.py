@@ -60,6 +60,17 @@ def test_headers_survive_the_wire(record: StoredRecord) -> None:
         assert value.isprintable()
 
 
+@pytest.mark.parametrize(
+    "actor", [" leading", "trailing ", "a b", "\t", "line\r\nbreak", "100%", "%20", "caf\u00e9"]
+)
+def test_awkward_values_survive_what_nats_does_to_headers(actor: str) -> None:
+    record = record_of(envelope=Envelope(event_id=UUID(int=7), actor=actor))
+    message = to_message(record, previous=4, epoch=1, max_bytes=LARGE)
+    wire = {name: value.strip() for name, value in message.headers.items()}
+    assert "\n" not in "".join(wire.values())
+    assert from_message(Message(subject=message.subject, headers=wire, data=message.data)).record == record
+
+
 @given(records())
 def test_subjects_are_what_nats_takes(record: StoredRecord) -> None:
     subject = subject_of(record.stream)

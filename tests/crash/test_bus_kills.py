@@ -145,7 +145,7 @@ async def assert_all_hold_the_log(
 ) -> None:
     await _caught_up(store, bus)
     log = await whole_log(store)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while len(found) < len(log) or len(lines_of(directory)) < len(log):
             await asyncio.sleep(0.2)
     await assert_exact(store, bus)
@@ -154,7 +154,7 @@ async def assert_all_hold_the_log(
 
 
 async def _caught_up(store: EventStore, bus: JetStreamBus) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             with suppress(BusUnavailable, TimeoutError):
                 return await caught_up(store, bus, timeout_s=10)

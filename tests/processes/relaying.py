@@ -20,7 +20,7 @@ class Running:
 
     async def problem(self, text: str) -> None:
         """Return once the relay reports a problem with ``text`` in it, or with "" that all is well."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not self.reports or not _says(self.reports[-1].problem, text):
                 self.reported.clear()
                 await self.reported.wait()
@@ -48,7 +48,7 @@ async def relaying(
     try:
         yield Running(relay, reports, reported)
         stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await task
     finally:
         task.cancel()
@@ -70,7 +70,7 @@ async def whole_stream(bus: Bus) -> Sequence[Message]:
     return messages
 
 
-async def caught_up(store: EventStore, bus: Bus, timeout_s: float = 20.0) -> None:
+async def caught_up(store: EventStore, bus: Bus, timeout_s: float = 60.0) -> None:
     """Return when the stream's last message is the log's last event."""
     async with asyncio.timeout(timeout_s):
         while True:

@@ -36,7 +36,7 @@ class CountingStore(MemoryEventStore):
 async def collect(follower: Follower, upto: int, after: int = 0, limit: int = 100) -> list[StoredRecord]:
     """Everything from ``after`` until position ``upto``, as a runner would ask for it."""
     found: list[StoredRecord] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while after < upto:
             page = await follower.next(after, limit=limit, timeout_s=1.0)
             assert len(page.records) <= limit
@@ -84,19 +84,19 @@ async def test_nobody_waits_longer_than_asked() -> None:
     async with following(MemoryEventStore(), MemoryBus()) as follower:
         start = asyncio.get_running_loop().time()
         assert await follower.next(7, limit=10, timeout_s=0.2) == Page([], 7)
-        assert asyncio.get_running_loop().time() - start < 1
+        assert asyncio.get_running_loop().time() - start < 2
 
 
 async def test_a_gap_on_the_bus_is_read_from_the_store() -> None:
     store, bus = MemoryEventStore(), MemoryBus()
     stored = await store.append(run_of("a", 1, 10))
-    sent = messages(stored)
-    async with following(store, bus) as follower:
+    async with following(store, bus, replace(QUICK, idle_s=30)) as follower:  # not by silence, at once
         assert await collect(follower, upto=10) == stored
+        await publish(bus, *messages(stored))
         more = await store.append(run_of("a", 11, 10))
         await publish(bus, *messages(more, previous=10)[:3], *messages(more, previous=10)[6:])
-        assert await collect(follower, upto=20, after=10) == more
-        assert sent
+        async with asyncio.timeout(10):
+            assert await collect(follower, upto=20, after=10) == more
 
 
 async def test_repeats_and_steps_back_are_passed_over() -> None:
@@ -121,7 +121,7 @@ async def test_an_old_position_may_be_asked_for_again() -> None:
 async def test_a_silent_relay_is_noticed_and_the_store_takes_over_until_it_is_back() -> None:
     store, bus = MemoryEventStore(), MemoryBus()
     stored = list(await store.append([event("a", 1)]))
-    async with following(store, bus) as follower:
+    async with following(store, bus, replace(QUICK, idle_s=1)) as follower:
         await publish(bus, *messages(stored))
         assert await collect(follower, upto=1) == stored
         stored += await store.append([event("a", 2)])  # never published
@@ -131,7 +131,7 @@ async def test_a_silent_relay_is_noticed_and_the_store_takes_over_until_it_is_ba
         start = asyncio.get_running_loop().time()
         stored += await store.append([event("a", 3)])
         assert await waiting == stored[2:]
-        assert asyncio.get_running_loop().time() - start < QUICK.idle_s / 2, "woken by the store at once"
+        assert asyncio.get_running_loop().time() - start < 0.7, "woken by the store at once"
         await publish(bus, *messages(stored)[1:])  # the relay has caught up
         stored += await store.append([event("a", 4)])
         await publish(bus, *messages(stored)[3:])
@@ -158,7 +158,7 @@ async def test_a_relay_far_behind_that_never_pauses_holds_nobody_up() -> None:
         new = await store.append([event("b", 1)])
         start = asyncio.get_running_loop().time()
         assert await collect(follower, upto=301, after=300) == new
-        assert asyncio.get_running_loop().time() - start < 1
+        assert asyncio.get_running_loop().time() - start < 2
         busy.cancel()
         with suppress(asyncio.CancelledError):
             await busy
@@ -278,7 +278,8 @@ async def real(database_url: str, nats_url: str) -> AsyncIterator[tuple[Postgres
 
 async def test_events_pass_through_the_real_servers(real: tuple[PostgresEventStore, JetStreamBus]) -> None:
     store, bus = real
-    async with relaying(store, bus, store.leases), Follower(store, bus) as follower:
+    patient = FollowerLimits(idle_s=10)
+    async with relaying(store, bus, store.leases), Follower(store, bus, patient) as follower:
         waiting = asyncio.create_task(collect(follower, upto=300))
         for version in range(1, 301):
             await store.append([event("a", version)])

@@ -16,7 +16,7 @@ from alphapulse.adapters.bus.jetstream import JetStreamBus
 from alphapulse.adapters.bus.memory import MemoryBus
 from alphapulse.adapters.store.memory import MemoryEventStore, MemoryLeases
 from alphapulse.adapters.store.postgres import PostgresEventStore
-from alphapulse.domain.ports import Bus, BusUnavailable, EventStore, Leases, Message
+from alphapulse.domain.ports import Bus, BusUnavailable, EventStore, Leases, Message, WrongSequence
 from alphapulse.processes.relay import LogMismatch, resync
 from tests.adapters.store.events import event, run_of
 from tests.processes.relaying import QUICK, assert_exact, caught_up, relaying, whole_log, whole_stream
@@ -83,7 +83,7 @@ async def test_one_relay_works_and_the_next_takes_over_when_it_stops(world: Worl
             await asyncio.sleep(0.3)
             assert second.reports == []
         await world.store.append([event("a", 2)])
-        await caught_up(world.store, world.bus, timeout_s=5)
+        await caught_up(world.store, world.bus, timeout_s=30)
         assert second.reports != []
     await assert_exact(world.store, world.bus)
 
@@ -263,6 +263,22 @@ async def test_an_event_larger_than_a_small_bus_takes_does_not_stop_the_rest() -
     deliveries = [from_message(m) for m in await whole_stream(bus)]
     assert [d.record is None for d in deliveries] == [False, True, False]
     assert [d.previous for d in deliveries] == [0, 1, 2]
+
+
+async def test_what_the_server_says_of_a_message_in_a_window_is_reported() -> None:
+    """JetStream is silent about all but the last of a window; alone, a message hears why."""
+
+    class Choosy(MemoryBus):
+        async def publish(self, window: Sequence[Message], *, after: int) -> int:
+            if any(m.data == b"bad" for m in window):
+                raise WrongSequence("the chain broke") if len(window) > 1 else BusUnavailable("bad is bad")
+            return await super().publish(window, after=after)
+
+    store, bus = MemoryEventStore(), Choosy()
+    await store.append([event("a", n, b"bad" if n == 50 else b"good") for n in range(1, 101)])
+    async with relaying(store, bus, store.leases) as running:
+        await running.problem("bad is bad")
+    assert [from_message(m).position for m in await whole_stream(bus)] == list(range(1, 50))
 
 
 async def test_a_stream_that_refuses_for_ever_is_tried_ever_more_slowly() -> None:

@@ -81,11 +81,11 @@ async def _role(database_url: str, nats_url: str) -> AsyncIterator[None]:
     running = asyncio.create_task(run_relay(database_url, NatsOptions(servers=(nats_url,)), stop))
     yield
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await running
 
 
 async def _until(db: AsyncConnection[Any], holds: Callable[[RelayStatus], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not ((found := await relay_status.read(db)) and holds(found)):
             await asyncio.sleep(0.05)
