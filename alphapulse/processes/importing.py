@@ -11,29 +11,20 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 from uuid import UUID, uuid5
 
 import numpy as np
 
 from alphapulse.adapters.files.formats import BarMapping, TradeMapping
-from alphapulse.adapters.files.open import Naming, OpenFile, bar_chunks, open_bars, open_trades, trade_chunks
+from alphapulse.adapters.files.open import Naming, OpenFile, open_bars, open_trades
 from alphapulse.adapters.files.reader import UnreadableFile
 from alphapulse.adapters.store import codec
-from alphapulse.domain.market import normalise, normalise_bars
-from alphapulse.domain.market.columns import BarColumns, Int64s, TradeColumns
-from alphapulse.domain.market.events import (
-    BarsObserved,
-    ImportFinished,
-    RefusedRow,
-    RowsRefused,
-    TradesObserved,
-)
+from alphapulse.domain.market.events import ImportFinished, RefusedRow, RowsRefused
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.judging import row_ids, segments
-from alphapulse.domain.market.raw import RawBars, RawTrades
-from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.domain.ports import Envelope, EventStore, NewEvent, VersionConflict
+from alphapulse.processes.import_kinds import BarKind, Batch, Columns, Kind, Raw, TradeKind
 
 MAX_COMMIT_BYTES = 400_000  # of several events in one commit; the store refuses 430 kB
 MAX_COMMIT_EVENTS = 500
@@ -41,9 +32,6 @@ MAX_REFUSALS_IN_EVENT = 100
 MAX_REFUSAL_BYTES = 250_000  # of raw text in one event
 MAX_RETRIES = 1_000  # each one means that another writer of the stream got on
 _NAMESPACE = UUID("5d0f0a86-3a44-5c05-9d7d-0d2c6e0b7d51")
-
-Raw = TypeVar("Raw", RawTrades, RawBars)
-Columns = TypeVar("Columns", TradeColumns, BarColumns)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +86,7 @@ async def import_trades(
         StoreUnavailable: run again, it goes on where it stopped.
     """
     file = await asyncio.to_thread(open_trades, path, file_format=file_format, naming=naming)
-    return await _Import(file, _Trades(file), store, max_refused, progress).run()
+    return await _Import(file, TradeKind(file), store, max_refused, progress).run()
 
 
 async def import_bars(
@@ -113,114 +101,7 @@ async def import_bars(
 ) -> Imported:
     """Import bars of one timeframe that a venue supplied; raises as import_trades."""
     file = await asyncio.to_thread(open_bars, path, file_format=file_format, naming=naming)
-    return await _Import(file, _Bars(file, timeframe_minutes), store, max_refused, progress).run()
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch(Generic[Columns]):
-    """Columns that become one event; ``first_row`` is the lowest file row inside."""
-
-    columns: Columns
-    first_row: int
-
-
-class _Kind(Protocol[Raw, Columns]):
-    """What differs between trades and bars."""
-
-    label: str
-
-    def chunks(self) -> Iterator[Raw]: ...
-    def stream(self, instrument: Instrument) -> str: ...
-    def judge(self, raw: Raw) -> Any: ...
-    def against(self, verdict: Any, stored: Sequence[Columns]) -> Any: ...
-    def batches(self, accepted: Any, last: Columns | None) -> Iterator[_Batch[Columns]]: ...
-    def event(self, instrument: Instrument, columns: Columns) -> object: ...
-    def keys(self, accepted: Any) -> Int64s: ...
-    def times(self, columns: Columns) -> Int64s: ...
-
-
-class _Trades:
-    def __init__(self, file: OpenFile[TradeMapping]) -> None:
-        self._file, self.label = file, file.mapping.name
-
-    def chunks(self) -> Iterator[RawTrades]:
-        return trade_chunks(self._file)
-
-    def stream(self, instrument: Instrument) -> str:
-        return instrument.stream("trades")
-
-    def judge(self, raw: RawTrades) -> normalise.Verdict:
-        return normalise.judge(raw, self._file.sha256)
-
-    def against(self, verdict: normalise.Verdict, stored: Sequence[TradeColumns]) -> normalise.Verdict:
-        return normalise.against(verdict, stored)
-
-    def batches(
-        self, accepted: normalise.Accepted, last: TradeColumns | None
-    ) -> Iterator[_Batch[TradeColumns]]:
-        price, size = (last.price_exponent, last.size_exponent) if last else (0, 0)
-        for columns, row in normalise.batches(accepted, price_exponent=price, size_exponent=size):
-            yield _Batch(columns, row)
-
-    def event(self, instrument: Instrument, columns: TradeColumns) -> TradesObserved:
-        return TradesObserved(instrument=instrument, columns=columns)
-
-    def keys(self, accepted: normalise.Accepted | TradeColumns) -> Int64s:
-        return accepted.id
-
-    def times(self, columns: TradeColumns) -> Int64s:
-        return columns.time
-
-
-class _Bars:
-    def __init__(self, file: OpenFile[BarMapping], timeframe_minutes: int) -> None:
-        if timeframe_minutes not in LABELS:
-            raise ValueError(
-                f"timeframe of {timeframe_minutes} minutes is none of {', '.join(LABELS.values())}"
-            )
-        self._file, self._minutes = file, timeframe_minutes
-        self.label = f"{file.mapping.name}:{LABELS[timeframe_minutes]}"
-
-    def chunks(self) -> Iterator[RawBars]:
-        return bar_chunks(self._file)
-
-    def stream(self, instrument: Instrument) -> str:
-        return f"{instrument.stream('bars')}-{LABELS[self._minutes]}"
-
-    def judge(self, raw: RawBars) -> normalise_bars.BarVerdict:
-        return normalise_bars.judge_bars(
-            raw,
-            timeframe_minutes=self._minutes,
-            open_is_last_close=self._file.mapping.open_is_last_close,
-        )
-
-    def against(
-        self, verdict: normalise_bars.BarVerdict, stored: Sequence[BarColumns]
-    ) -> normalise_bars.BarVerdict:
-        return normalise_bars.bars_against(verdict, stored)
-
-    def batches(
-        self, accepted: normalise_bars.AcceptedBars, last: BarColumns | None
-    ) -> Iterator[_Batch[BarColumns]]:
-        price, volume = (last.price_exponent, last.volume_exponent) if last else (0, 0)
-        for columns, row in normalise_bars.bar_batches(
-            accepted, price_exponent=price, volume_exponent=volume
-        ):
-            yield _Batch(columns, row)
-
-    def event(self, instrument: Instrument, columns: BarColumns) -> BarsObserved:
-        return BarsObserved(
-            instrument=instrument,
-            timeframe_minutes=self._minutes,
-            volume_unit=self._file.mapping.volume_unit,
-            columns=columns,
-        )
-
-    def keys(self, accepted: normalise_bars.AcceptedBars | BarColumns) -> Int64s:
-        return accepted.start // normalise_bars.SECOND_NS
-
-    def times(self, columns: BarColumns) -> Int64s:
-        return columns.start
+    return await _Import(file, BarKind(file, timeframe_minutes), store, max_refused, progress).run()
 
 
 @dataclass(slots=True)
@@ -239,13 +120,13 @@ class _Import(Generic[Raw, Columns]):
     def __init__(
         self,
         file: OpenFile[Any],
-        kind: _Kind[Raw, Columns],
+        kind: Kind[Raw, Columns],
         store: EventStore,
         max_refused: int,
         progress: Progress | None,
     ) -> None:
         self._file, self._store = file, store
-        self._kind: _Kind[Raw, Columns] = kind
+        self._kind: Kind[Raw, Columns] = kind
         self._max_refused, self._progress = max_refused, progress
         self._done = Imported(path=file.path, sha256=file.sha256, format=kind.label)
         self._counts: dict[Instrument, _Counts] = {}
@@ -309,7 +190,7 @@ class _Import(Generic[Raw, Columns]):
                 return verdict
             last = self._last.get(instrument) or await self._last_columns(stream, version)
             batches = list(self._kind.batches(verdict.accepted, last))
-            appended: list[_Batch[Columns]] = []
+            appended: list[Batch[Columns]] = []
             try:
                 for group in self._groups(instrument, stream, version, batches):
                     await self._store.append([event for _, event in group])
@@ -324,10 +205,10 @@ class _Import(Generic[Raw, Columns]):
         raise VersionConflict(f"{stream}: overtaken {MAX_RETRIES} times in a row")
 
     def _groups(
-        self, instrument: Instrument, stream: str, version: int, batches: Sequence[_Batch[Columns]]
-    ) -> Iterator[list[tuple[_Batch[Columns], NewEvent]]]:
+        self, instrument: Instrument, stream: str, version: int, batches: Sequence[Batch[Columns]]
+    ) -> Iterator[list[tuple[Batch[Columns], NewEvent]]]:
         """The batches as events, as many together as one commit may hold."""
-        group: list[tuple[_Batch[Columns], NewEvent]] = []
+        group: list[tuple[Batch[Columns], NewEvent]] = []
         size = 0
         for batch in batches:
             version += 1
@@ -363,7 +244,7 @@ class _Import(Generic[Raw, Columns]):
             id_lo=lo, id_hi=hi,
         )  # fmt: skip
 
-    def _count(self, instrument: Instrument, counts: _Counts, appended: Sequence[_Batch[Columns]]) -> None:
+    def _count(self, instrument: Instrument, counts: _Counts, appended: Sequence[Batch[Columns]]) -> None:
         for batch in appended:
             times = self._kind.times(batch.columns)
             lo, hi = int(times.min()), int(times.max())
@@ -464,7 +345,7 @@ class _Import(Generic[Raw, Columns]):
         return version, known
 
 
-def _without(verdict: Any, kind: _Kind[Any, Columns], appended: Sequence[_Batch[Columns]]) -> Any:
+def _without(verdict: Any, kind: Kind[Any, Columns], appended: Sequence[Batch[Columns]]) -> Any:
     """``verdict`` without the rows that are in the log by now through us."""
     if not appended:
         return verdict

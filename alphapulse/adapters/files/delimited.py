@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alphapulse.adapters.files import kernels
-from alphapulse.adapters.files.reader import TextChunk, TextColumn, UnreadableFile
+from alphapulse.adapters.files.reader import CHUNK_ROWS, TextChunk, TextColumn, UnreadableFile
 from alphapulse.adapters.files.source import line_blocks, open_bytes, read_block
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -79,15 +80,13 @@ class DelimitedReader:
                 while skip and cut < len(block):
                     cut = block.index(b"\n", cut) + 1
                     skip -= 1
-                if cut < len(block):
-                    chunk = self._chunk(block[cut:] if cut else block)
+                for data, rows in _portions(block, cut):
+                    chunk = self._chunk(data, rows)
                     self.done_ratio = done_ratio()
                     if len(chunk):
                         yield chunk
 
-    def _chunk(self, block: bytes) -> TextChunk:
-        data = np.frombuffer(block, dtype=np.uint8)
-        most = int(np.count_nonzero(data == _LINE_FEED))
+    def _chunk(self, data: NDArray[np.uint8], most: int) -> TextChunk:
         starts = np.empty((len(self._wanted), most), dtype=np.int64)
         ends = np.empty_like(starts)
         row_start, row_end = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int64)
@@ -107,3 +106,22 @@ class DelimitedReader:
             },
             raw=lines.text,
         )
+
+
+def _portions(block: bytes, start: int) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """What follows ``start``, in parts of at most CHUNK_ROWS lines, each with how many it has.
+
+    Short lines would otherwise make chunks of so many rows that their arrays outgrow the text.
+    """
+    data = np.frombuffer(block, dtype=np.uint8)[start:]
+    is_end = data == _LINE_FEED
+    lines = int(np.count_nonzero(is_end))
+    if lines <= CHUNK_ROWS:
+        yield data, lines
+        return
+    ends, at = np.flatnonzero(is_end) + 1, 0
+    for first in range(0, lines, CHUNK_ROWS):
+        last = min(first + CHUNK_ROWS, lines)
+        end = int(ends[last - 1])
+        yield data[at:end], last - first
+        at = end

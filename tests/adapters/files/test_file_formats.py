@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alphapulse.adapters.files.formats import BAR_FORMATS, TRADE_FORMATS, BarMapping, TradeMapping
-from alphapulse.adapters.files.open import Naming, Unnamed, bar_chunks, open_bars, open_trades, trade_chunks
+from alphapulse.adapters.files.observe import bar_chunks, trade_chunks
+from alphapulse.adapters.files.open import Naming, Unnamed, open_bars, open_trades
 from alphapulse.adapters.files.reader import CHUNK_BYTES, UnreadableFile
 from alphapulse.domain.market.normalise import judge
 from alphapulse.domain.market.raw import BLANK, OK, RawTrades
