@@ -10,6 +10,7 @@ const source = import.meta.dirname;
 await mkdir(out, { recursive: true });
 await build({
   entryPoints: {
+    index: join(source, 'index.js'),
     graphiql: join(source, 'graphiql.jsx'),
     'editor.worker': 'monaco-editor/esm/vs/editor/editor.worker.js',
     'json.worker': 'monaco-editor/esm/vs/language/json/json.worker.js',
@@ -27,6 +28,6 @@ await build({
   assetNames: '[name]',
   logLevel: 'warning',
 });
-for (const file of ['graphiql.html', 'icon.svg']) {
+for (const file of ['index.html', 'graphiql.html', 'icon.svg']) {
   await copyFile(join(source, file), join(out, file));
 }

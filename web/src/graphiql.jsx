@@ -14,7 +14,7 @@ globalThis.MonacoEnvironment = {
     new Worker(new URL(WORKERS[label] ?? 'editor.worker.js', import.meta.url), { type: 'module' }),
 };
 
-const EXAMPLE = `# AlphaPulse: candles, trades and the log behind them.
+const example = (instrument) => `# AlphaPulse: candles, trades and the log behind them.
 # Ctrl-Enter runs the operation under the cursor. Subscriptions work, too.
 
 query Log {
@@ -23,11 +23,11 @@ query Log {
     recordedAt
     projections { name position lagEvents lagSeconds parked }
   }
-  instruments { id tradeCount firstTime lastTime }
+  instruments { nodes { id tradeCount firstTime lastTime } }
 }
 
 query Candles {
-  candles(instrument: "bitflyer:BTC_JPY", timeframe: H1, last: 24) {
+  candles(instrument: "${instrument}", timeframe: H1, last: 24) {
     position
     start
     open
@@ -41,7 +41,7 @@ query Candles {
 }
 
 subscription Live {
-  candles(instrument: "bitflyer:BTC_JPY", timeframe: M1) {
+  candles(instrument: "${instrument}", timeframe: M1) {
     position
     candles { start open high low close baseVolume state closed }
   }
@@ -55,8 +55,27 @@ socket.protocol = api.protocol === 'https:' ? 'wss:' : 'ws:';
 // A token typed into the headers tab ({"Authorization": "Bearer …"}) also opens the WebSocket.
 const fetcher = createGraphiQLFetcher({ url: api.href, subscriptionUrl: socket.href });
 
+// An instrument that exists makes a better example; any name will do where none can be read.
+async function busiest() {
+  try {
+    const query = encodeURIComponent('{ instruments(first: 500) { nodes { id tradeCount } } }');
+    const { data } = await (await fetch(`${api}?query=${query}`)).json();
+    return data.instruments.nodes.sort((a, b) => b.tradeCount - a.tradeCount)[0].id;
+  } catch {
+    return 'bitflyer:BTC_JPY';
+  }
+}
+
+const given = new URLSearchParams(location.search);
+
 createRoot(document.getElementById('graphiql')).render(
-  <GraphiQL fetcher={fetcher} defaultQuery={EXAMPLE} defaultEditorToolsVisibility={false}>
+  <GraphiQL
+    fetcher={fetcher}
+    defaultQuery={example(await busiest())}
+    initialQuery={given.get('query') ?? undefined}
+    initialVariables={given.get('variables') ?? undefined}
+    defaultEditorToolsVisibility={false}
+  >
     <GraphiQL.Logo>
       <a href="/">AlphaPulse</a>
     </GraphiQL.Logo>
