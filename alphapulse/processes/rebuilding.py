@@ -26,7 +26,7 @@ from alphapulse.projections.retry import OrderMatters, Retried, retry
 from alphapulse.projections.runner import Limits, connection
 
 # Large pages and transactions: a rebuild has no reader that waits for the next row.
-REBUILD_LIMITS = Limits(page_events=5_000, batch_events=5_000, batch_bytes=4_000_000)
+REBUILD_LIMITS = Limits(page_events=5_000, page_bytes=16_000_000, batch_events=5_000, batch_bytes=4_000_000)
 _WATCH_S = 0.05
 
 
