@@ -65,6 +65,25 @@ def _port(value: str) -> int:
     return int(value)
 
 
+def _amount(value: str) -> float:
+    try:
+        amount = float(value)
+    except ValueError:
+        raise ValueError("is not a number") from None
+    if not 0 <= amount < 1e12:
+        raise ValueError("is not a number from 0 up")
+    return amount
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in _text(value).split(",") if part.strip())
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+            raise ValueError(f"{origin} is not an origin such as https://charts.example")
+    return origins
+
+
 def _one_of(words: Sequence[str]) -> Callable[[str], str]:
     def read(value: str) -> str:
         if value.lower() not in words:
@@ -109,6 +128,13 @@ class Settings:
     host: Annotated[str, _Rule(_text, "address that the API listens on")] = "127.0.0.1"
     port: Annotated[int, _Rule(_port, "port that the API listens on; 0: any free one")] = 8000
     api_token: Annotated[str | None, _Rule(_text, "what API clients must show", secret=True)] = None
+    api_origins: Annotated[
+        tuple[str, ...], _Rule(_origins, "sites whose pages may open WebSockets, by commas")
+    ] = ()
+    api_rate: Annotated[float, _Rule(_amount, "cost a client may ask per second; 0: no limit")] = 50_000.0
+    api_max_lag_s: Annotated[
+        float, _Rule(_amount, "lag of a read model in seconds up to which we are ready")
+    ] = 10.0
     log_level: Annotated[str, _Rule(_one_of(LOG_LEVELS), " ".join(LOG_LEVELS))] = "info"
     servers_user: Annotated[str | None, _Rule(_text, "whom the bundled servers become under root")] = None
 
@@ -143,7 +169,7 @@ class Settings:
 
     def variables(self) -> dict[str, str]:
         """These settings as environment variables, for a child process; the defaults left out."""
-        return {PREFIX + name.upper(): str(value) for name, value in self._given().items()}
+        return {PREFIX + name.upper(): _written(value) for name, value in self._given().items()}
 
     def _given(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -173,6 +199,10 @@ class Settings:
             return self.database_url
         joint = "&" if "?" in self.database_url else "?"
         return f"{self.database_url}{joint}{urlencode(extra, quote_via=quote)}"
+
+
+def _written(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _rules() -> dict[str, _Rule]:

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -17,6 +18,7 @@ from alphapulse.graphql.access import anyone, holder_of
 from alphapulse.graphql.app import create_app
 from alphapulse.graphql.context import Services
 from alphapulse.graphql.fanout import Hub
+from alphapulse.graphql.health import Thresholds
 from alphapulse.graphql.limits import Limits
 from alphapulse.graphql.rate import Rates
 from alphapulse.processes.project import READ_MODELS
@@ -94,15 +96,26 @@ async def _running(notices: ReadNotices) -> AsyncIterator[None]:
             await task
 
 
-async def run_api(
-    database_url: str, host: str, port: int, limits: Limits, stop: asyncio.Event, *, token: str | None = None
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiOptions:
+    """What whoever runs the API decides. ``origins`` are sites whose pages may open WebSockets."""
+
+    token: str | None = None
+    origins: frozenset[str] = frozenset()
+    rate_cost_per_s: float = Limits().rate_cost_per_s
+    max_lag_s: float = Thresholds().lag_s
+
+
+async def run_api(database_url: str, host: str, port: int, options: ApiOptions, stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set.
 
     Raises:
         OSError: nothing can listen on ``host`` and ``port``.
     """
+    limits = Limits(rate_cost_per_s=options.rate_cost_per_s)
+    thresholds = Thresholds(lag_s=options.max_lag_s)
     with listen(host, port) as listening:
-        async with open_services(database_url, limits, token=token) as services:
+        async with open_services(database_url, limits, token=options.token) as services:
             log.info("the API listens on %s port %d", *listening.getsockname()[:2])
-            await serve(create_app(services, limits), listening, limits, stop)
+            app = create_app(services, limits, thresholds, allowed_origins=options.origins)
+            await serve(app, listening, limits, stop)

@@ -18,10 +18,15 @@ Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 async def api(settings: Settings, stop: asyncio.Event) -> None:
     """GraphQL over the read models and the log."""
-    from alphapulse.graphql.limits import Limits
-    from alphapulse.processes.api import run_api
+    from alphapulse.processes.api import ApiOptions, run_api
 
-    await run_api(settings.database(), settings.host, settings.port, Limits(), stop, token=settings.api_token)
+    options = ApiOptions(
+        token=settings.api_token,
+        origins=frozenset(settings.api_origins),
+        rate_cost_per_s=settings.api_rate,
+        max_lag_s=settings.api_max_lag_s,
+    )
+    await run_api(settings.database(), settings.host, settings.port, options, stop)
 
 
 async def project(settings: Settings, stop: asyncio.Event) -> None:
