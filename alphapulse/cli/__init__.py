@@ -7,6 +7,7 @@ A command is a plain function in a module of this package, with its heavy import
 import os
 import sys
 
+from alphapulse.cli.caches import provide_numba_cache
 from alphapulse.cli.lazy import Branch, Leaf, group
 
 COMMANDS: dict[str, Leaf | Branch] = {
@@ -57,6 +58,7 @@ def main() -> None:
 
         sys.stdout.write(f"alphapulse {__version__}\n")
         return
+    provide_numba_cache()
     try:
         group("alphapulse", HELP, COMMANDS)(prog_name="alphapulse")
     except BrokenPipeError:  # whoever read our output has gone, as `head` does

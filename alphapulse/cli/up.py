@@ -1,5 +1,6 @@
 """``alphapulse up``: everything on this machine under one supervisor."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +48,7 @@ def up(
     )
 
 
-def _say(redact, name: str, message: str, *, problem: bool = False) -> None:  # type: ignore[no-untyped-def]
+def _say(redact: Callable[[str], str], name: str, message: str, *, problem: bool = False) -> None:
     import datetime
 
     from rich.console import Console

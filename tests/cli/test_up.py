@@ -241,7 +241,7 @@ def test_credentials_of_nats_reach_the_server_and_the_roles_and_no_output(open_d
 def test_an_ordinary_user_runs_everything(open_directory: Path) -> None:
     open_directory.chmod(0o777)
     data = open_directory / "data"
-    with up(data, as_user=True) as (process, facts):
+    with up(data, as_user=True, TMPDIR=str(open_directory)) as (process, facts):
         for pid in facts["children"].values():
             assert Path(f"/proc/{pid}").stat().st_uid == data.stat().st_uid != 0
         assert answers(facts)
