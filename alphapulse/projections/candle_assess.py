@@ -102,7 +102,7 @@ async def _base_minutes_inside(
     base = max(1, source)
     cursor = await ask(
         conn,
-        "SELECT (extract(epoch FROM start) / 60)::bigint, position <= %s FROM unnest(%s::bigint[]) m "
+        "SELECT date_part('epoch', start)::bigint / 60, position <= %s FROM unnest(%s::bigint[]) m "
         "JOIN candles ON start >= to_timestamp(m * 60) AND start < to_timestamp((m + %s) * 60) "
         "WHERE instrument = %s AND timeframe = %s AND source = %s LIMIT %s",
         (seen.position, starts.tolist(), timeframe, seen.instrument, base, source, MAX_BASE_BARS + 1),

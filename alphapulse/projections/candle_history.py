@@ -29,7 +29,7 @@ MAX_TRADES = 2_000_000  # read again for one answer: about a fifth of a second
 MAX_MINUTES = 500_000  # 1m rows read to make larger bars anew: almost a year
 
 COLUMNS = (
-    "(extract(epoch FROM start) / 60)::bigint, timeframe, source, open, high, low, close, base_volume, "
+    "date_part('epoch', start)::bigint / 60, timeframe, source, open, high, low, close, base_volume, "
     "quote_volume, taker_buy_volume, trade_count, open_time, open_id, close_time, close_id, minutes, "
     "revision, flags, position"
 )
@@ -244,8 +244,8 @@ def _bars_of(partials: Sequence[PartialBars], timeframe: int) -> Iterator[Bar]:
     for partial in partials:
         table = partial.tables[timeframe]
         pe, se = partial.price_exponent, partial.size_exponent
-        sums = [wide(table, f) for f in (k.BASE_HI, k.QUOTE_HI, k.BUY_HI)]
-        for bar, base, quote, buy in zip(table.tolist(), *sums, strict=True):
+        for bar in table.tolist():
+            base, quote, buy = (wide(bar, f) for f in (k.BASE_HI, k.QUOTE_HI, k.BUY_HI))
             yield Bar(
                 start=bar[k.MINUTE],
                 timeframe=timeframe,

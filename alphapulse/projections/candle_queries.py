@@ -241,21 +241,29 @@ async def _fast_series(
 ) -> CandleSeries:
     in_sql = [c for c in columns if c in _IN_SQL]
     where, bounds = span.where()
-    best = "DISTINCT ON (start) " if len(seen.sources) > 1 else ""
-    inner = (
-        f"SELECT {best}* FROM candles WHERE instrument = %s AND timeframe = %s{where} "
-        f"ORDER BY start {'DESC' if last is not None else 'ASC'}, source LIMIT %s"
-    )
+    rows_of = f"FROM candles WHERE instrument = %s AND timeframe = %s{where}"
+    of, asked = (seen.instrument, timeframe, *bounds), limit + 1 if last is None else last
+    values: tuple[object, ...]
+    if len(seen.sources) > 1:
+        newest = "DESC" if last is not None else "ASC"
+        best = f"SELECT DISTINCT ON (start) * {rows_of} ORDER BY start {newest}, source LIMIT %s"
+        inner, values = f"SELECT * FROM ({best}) best ORDER BY start", (*of, asked)
+    elif last:
+        # Find where the last n begin, then walk forward: nothing is sorted.
+        begin = f"SELECT start {rows_of} ORDER BY start DESC OFFSET %s LIMIT 1"
+        inner = f"SELECT * {rows_of} AND start >= coalesce(({begin}), '-infinity') ORDER BY start LIMIT %s"
+        values = (*of, *of, last - 1, last)
+    else:
+        inner, values = f"SELECT * {rows_of} ORDER BY start LIMIT %s", (*of, asked)
     extra = ", ".join(f"string_agg({c}::text, ',')" for c in ("source", "revision", "flags", "minutes"))
     needs_rows = bool({"closed", "state", "coverage"} & set(columns))
     statement = (
-        "SELECT string_agg(((extract(epoch FROM start) / 60)::bigint)::text, ',')"
+        "SELECT string_agg((date_part('epoch', start)::bigint / 60)::text, ',')"
         + (f", {extra}" if needs_rows else "")
         + "".join(f", {_column_sql(c)}" for c in in_sql)
-        + f" FROM (SELECT * FROM ({inner}) newest ORDER BY start) sorted"
+        + f" FROM ({inner}) sorted"
     )
-    asked = limit + 1 if last is None else last
-    cursor = await ask(conn, statement, (seen.instrument, timeframe, *bounds, asked))
+    cursor = await ask(conn, statement, values)
     row = await cursor.fetchone()
     assert row is not None, "an aggregate has one row"
     starts = _integers(row[0])

@@ -72,7 +72,7 @@ async def existing(
         where, bounds = span.where()
         cursor = await ask(
             conn,
-            "SELECT DISTINCT (extract(epoch FROM start) / 60)::bigint AS minute "
+            "SELECT DISTINCT date_part('epoch', start)::bigint / 60 AS minute "
             "FROM (SELECT start FROM candles "
             f"WHERE instrument = %s AND timeframe = %s{where} AND start <= to_timestamp(%s) "
             f"ORDER BY start {'DESC' if newest else 'ASC'} LIMIT %s) page ORDER BY minute",

@@ -93,12 +93,13 @@ class Part:
     def values(self) -> Iterator[tuple[object, ...]]:
         """One tuple a bar, in the order of the table's columns."""
         pe, se = self.price_exponent, self.size_exponent
-        sums = [wide(self.table, f) for f in (k.BASE_HI, k.QUOTE_HI, k.BUY_HI)]
-        for bar, base, quote, buy in zip(self.table.tolist(), *sums, strict=True):
+        for bar in self.table.tolist():
             yield (
                 *(self.instrument, self.timeframe, 0, bar[k.MINUTE] * 60),
-                *(exact(bar[field], pe) for field in (k.OPEN, k.HIGH, k.LOW, k.CLOSE)),
-                *(exact(base, se), exact(quote, pe + se), exact(buy, se), bar[k.COUNT]),
+                *(exact(bar[k.OPEN], pe), exact(bar[k.HIGH], pe)),
+                *(exact(bar[k.LOW], pe), exact(bar[k.CLOSE], pe)),
+                *(exact(wide(bar, k.BASE_HI), se), exact(wide(bar, k.QUOTE_HI), pe + se)),
+                *(exact(wide(bar, k.BUY_HI), se), bar[k.COUNT]),
                 *(bar[k.OPEN_TIME], bar[k.OPEN_ID], bar[k.CLOSE_TIME], bar[k.CLOSE_ID]),
                 *(bar[k.MINUTES], bar[k.REVISION], bar[k.FLAGS], bar[k.POSITION]),
             )
@@ -296,12 +297,14 @@ class _Folding:
             # What an earlier round of this batch wrote is there by now, whatever the last trade was before.
             direct = i == 0 and int(partial.tables[1][:, k.MINUTES].sum()) >= DIRECT_MINUTES
             for timeframe, table in partial.tables.items():
-                known = int(bar_start(self.last_time // MINUTE_NS, timeframe)) if direct else 1 << 62
-                split = int(np.searchsorted(table[:, k.MINUTE], known, side="right"))
                 if timeframe == 1:
                     table[:, k.MINUTES] = 1
                 elif not direct:
                     table[:, k.MINUTES] = 0  # the merge counts the minutes that turn out to be new
+                split = len(table)
+                if direct:
+                    known = int(bar_start(self.last_time // MINUTE_NS, timeframe))
+                    split = int(np.searchsorted(table[:, k.MINUTE], known, side="right"))
                 for parts, rows in ((merged, table[:split]), (fresh, table[split:])):
                     if len(rows):
                         parts.append(self._part(partial, timeframe, rows))

@@ -14,6 +14,7 @@ from alphapulse.domain.market.candles import (
     Batch,
     PartialBars,
     SumTooLarge,
+    Table,
     extent,
     fold_batches,
     wide,
@@ -53,22 +54,26 @@ def batches(log: Sequence[tuple[int, TradeColumns | int]]) -> list[Batch]:
     return found
 
 
+def sums(table: Table, field: int) -> list[int]:
+    return [wide(bar, field) for bar in table.tolist()]
+
+
 def rows(partial: PartialBars) -> dict[tuple[int, int], dict[str, object]]:
     """What one partial holds, in the oracle's words."""
     found: dict[tuple[int, int], dict[str, object]] = {}
     pe, se = partial.price_exponent, partial.size_exponent
     with localcontext(prec=200):
         for timeframe, table in partial.tables.items():
-            base, buy, quote = (wide(table, f) for f in (k.BASE_HI, k.BUY_HI, k.QUOTE_HI))
-            for i, bar in enumerate(table.tolist()):
+            for bar in table.tolist():
+                base, buy, quote = (wide(bar, f) for f in (k.BASE_HI, k.BUY_HI, k.QUOTE_HI))
                 found[timeframe, bar[k.MINUTE]] = {
                     "open": Decimal(bar[k.OPEN]).scaleb(-pe),
                     "high": Decimal(bar[k.HIGH]).scaleb(-pe),
                     "low": Decimal(bar[k.LOW]).scaleb(-pe),
                     "close": Decimal(bar[k.CLOSE]).scaleb(-pe),
-                    "base_volume": Decimal(base[i]).scaleb(-se),
-                    "quote_volume": Decimal(quote[i]).scaleb(-pe - se),
-                    "taker_buy_volume": Decimal(buy[i]).scaleb(-se),
+                    "base_volume": Decimal(base).scaleb(-se),
+                    "quote_volume": Decimal(quote).scaleb(-pe - se),
+                    "taker_buy_volume": Decimal(buy).scaleb(-se),
                     "trade_count": bar[k.COUNT],
                     "open_time": bar[k.OPEN_TIME],
                     "open_id": bar[k.OPEN_ID],
@@ -170,7 +175,7 @@ def test_sums_pass_64_bits() -> None:
     log: list[tuple[int, TradeColumns | int]] = [(1, columns(trades, range(100), 0, 0))]
     (partial,) = fold_batches(batches(log), last_time=0)
     assert rows(partial) == bars_of(log)
-    assert wide(partial.tables[10080], k.BASE_HI) == [100 * largest]
+    assert sums(partial.tables[10080], k.BASE_HI) == [100 * largest]
 
 
 @given(
@@ -180,8 +185,8 @@ def test_sums_pass_64_bits() -> None:
 def test_products_are_exact_with_any_signs(pairs: list[tuple[int, int]]) -> None:
     made = columns([(T0 + i, p, s, -1, 0) for i, (p, s) in enumerate(pairs)], range(len(pairs)), 0, 0)
     (partial,) = fold_batches(batches([(1, made)]))
-    assert wide(partial.tables[1], k.QUOTE_HI) == [sum(p * s for p, s in pairs)]
-    assert wide(partial.tables[1], k.BASE_HI) == [sum(s for _, s in pairs)]
+    assert sums(partial.tables[1], k.QUOTE_HI) == [sum(p * s for p, s in pairs)]
+    assert sums(partial.tables[1], k.BASE_HI) == [sum(s for _, s in pairs)]
 
 
 def test_exponents_too_far_apart_for_64_bits_stay_in_partials_of_their_own() -> None:
@@ -198,7 +203,7 @@ def test_sums_that_would_pass_128_bits_are_split_between_events() -> None:
     log: list[tuple[int, TradeColumns | int]] = [(i + 1, huge) for i in range(copies + 1)]
     partials = fold_batches(batches(log))
     assert len(partials) == 2
-    assert sum(wide(p.tables[1], k.QUOTE_HI)[0] for p in partials) == (copies + 1) << 104
+    assert sum(sums(p.tables[1], k.QUOTE_HI)[0] for p in partials) == (copies + 1) << 104
 
 
 def test_an_event_over_the_limit_is_refused_with_its_values() -> None:

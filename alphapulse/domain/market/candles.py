@@ -24,6 +24,7 @@ MAX_EVENT_SUM = 1 << 105
 MAX_PARTIAL_SUM = 1 << 116
 
 _FIRST_ROWS = 64
+_LOW = (1 << 64) - 1
 
 
 class SumTooLarge(ValueError):
@@ -190,7 +191,6 @@ def roll_up(minutes: Table, late: Table, timeframes: Sequence[int]) -> Iterator[
         yield timeframe, finer
 
 
-def wide(table: Table, high_field: int) -> list[int]:
-    """The 128-bit sums of a table as Python integers; ``high_field`` is one of the *_HI."""
-    high, low = table[:, high_field], table[:, high_field + 1].view(np.uint64)
-    return [h * (1 << 64) + lo for h, lo in zip(high.tolist(), low.tolist(), strict=True)]
+def wide(bar: Sequence[int], high_field: int) -> int:
+    """One of the 128-bit sums of a bar (a row of a table as a list); ``high_field`` is one of the *_HI."""
+    return (bar[high_field] << 64) + (bar[high_field + 1] & _LOW)
