@@ -1,6 +1,7 @@
 """Addresses of the database, the limits every connection works under, and the schema's migrations."""
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,20 +50,22 @@ def connection_info(
     role: str | None = APP_ROLE,
     statement_timeout_s: float = 30.0,
     lock_timeout_s: float = 10.0,
+    settings: Mapping[str, str] | None = None,
 ) -> str:
-    """How psycopg is to connect: as ``role`` and under limits, all of which are off by default.
+    """How psycopg is to connect: as ``role``, under ``settings`` and limits, all of which are off by default.
 
     A peer that vanishes is noticed after about 20 s also when we wait for it in silence.
     """
     given = conninfo_to_dict(libpq_url(url))
-    settings = {
+    ours = {
         "statement_timeout": round(statement_timeout_s * 1000),
         "lock_timeout": round(lock_timeout_s * 1000),
         "idle_in_transaction_session_timeout": 60_000,
         "timezone": "UTC",
         **({"role": role} if role else {}),
+        **(settings or {}),
     }
-    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    options = " ".join(f"-c {name}={value}" for name, value in ours.items())
     limits: dict[str, Any] = {
         "connect_timeout": 10,
         "tcp_user_timeout": 20_000,

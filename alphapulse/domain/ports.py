@@ -3,6 +3,9 @@
 Positions count the log from 1, in commit order, and have gaps. Versions count one stream from 1,
 without gaps. Times named ``*_time`` are integer nanoseconds since 1970 UTC by the venue's clock;
 ``recorded_at`` is the store's clock and never runs backwards along positions.
+
+Records are msgspec structs: a frozen dataclass takes 20 times as long to make, and the log is read by
+the hundred thousand. ``msgspec.structs.replace`` changes one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +16,10 @@ from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What every event carries besides its payload."""
 
     event_id: UUID
@@ -26,8 +30,7 @@ class Envelope:
     trace: str | None = None  # W3C traceparent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An encoded event that wants to become ``version`` of ``stream``.
 
     ``id_lo`` and ``id_hi`` bound what identifies the rows inside, for ``overlapping``: the venue ids of
@@ -43,16 +46,14 @@ class NewEvent:
     id_hi: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredRecord(NewEvent):
+class StoredRecord(NewEvent, frozen=True, kw_only=True, gc=False):
     """An event as the log holds it, payload still encoded."""
 
     position: int
     recorded_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """A decoded event with where and when it was recorded."""
 
     stream: str

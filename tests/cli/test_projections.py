@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
@@ -46,7 +47,7 @@ def _sideless(recorded: Any) -> Any:
         return recorded
     columns = recorded.event.columns
     blind = replace(recorded.event, columns=replace(columns, side=columns.side * 0))
-    return replace(recorded, event=blind)
+    return msgspec.structs.replace(recorded, event=blind)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ async def test_what_is_read_is_what_was_appended(store: EventStore) -> None:
     assert list(returned) == await everything(store)
     assert [r.position for r in returned] == [1, 2]
     for new, record in zip([full, bare], returned, strict=True):
-        assert all(getattr(record, f) == getattr(new, f) for f in NewEvent.__dataclass_fields__)
+        assert all(getattr(record, f) == getattr(new, f) for f in NewEvent.__struct_fields__)
         assert record.recorded_at.utcoffset() == timedelta(0)
 
 

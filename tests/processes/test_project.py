@@ -139,8 +139,9 @@ async def test_retry_rebuilds_a_read_model_that_depends_on_order(database_url: s
 
 
 def new_id(record: NewEvent):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
     from uuid import uuid4
+
+    from msgspec.structs import replace
 
     return replace(record.envelope, event_id=uuid4())
 

@@ -42,6 +42,7 @@ from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.store import arrays, statements
 from alphapulse.adapters.store.connections import PASSING
 from alphapulse.adapters.store.limits import check_group
+from alphapulse.adapters.store.postgres import PLANNER
 from alphapulse.adapters.store.statements import Outcome
 from alphapulse.domain.ports import Envelope, EventTooLarge, Fence, NewEvent, UnknownEvent
 
@@ -104,7 +105,7 @@ class LogRecorder(ProcessRecorder):
     """
 
     def __init__(self, database_url: str, *, uuid_ids: bool = True, timeout_s: float = _TIMEOUT_S) -> None:
-        self._info = connection_info(database_url, statement_timeout_s=timeout_s)
+        self._info = connection_info(database_url, statement_timeout_s=timeout_s, settings=PLANNER)
         self._uuid_ids = uuid_ids
         self._timeout_s = timeout_s
         self._pool = psycopg_pool.ConnectionPool(

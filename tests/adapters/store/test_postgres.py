@@ -203,6 +203,34 @@ async def test_a_filter_that_matches_nothing_looks_through_a_bounded_stretch(
     assert [(len(p.records), p.scanned_to) for p in pages] == [(0, 5), (0, 10), (1, 13)]
 
 
+@pytest.mark.parametrize(
+    "filters",
+    [{}, {"names": ["test.happened.v1"]}, {"partition": (0, 2)}, {"names": ["x"], "partition": (1, 2)}],
+)
+async def test_a_page_follows_the_index_also_before_the_first_analyze(
+    store: PostgresEventStore, app: psycopg.Connection[Any], filters: dict[str, Any]
+) -> None:
+    for i in range(4):
+        await store.append(run_of(f"s-{i}", 1, 1000))
+    asked = {"names": None, "streams": None, "partition": None, **filters}
+    query = statements.read_page(**asked)
+    values = {
+        "after": 10,
+        "until": 10**6,
+        "limit": 500,
+        "bytes": 10**6,
+        "names": ["x"],
+        "part": 0,
+        "parts": 2,
+    }
+    for name, value in postgres.PLANNER.items():
+        app.execute(f"SET {name} = {value}")  # type: ignore[arg-type]
+    plan = "\n".join(line for (line,) in app.execute("EXPLAIN " + query, values))  # type: ignore[arg-type]
+    scans = [line.strip() for line in plan.splitlines() if "Scan" in line and "stored_events" in line]
+    assert all("using stored_events_position" in scan for scan in scans), plan
+    assert plan.count("Sort") <= 2, plan  # at most the page itself, for the order of the answer
+
+
 async def test_a_connection_that_died_is_replaced_under_a_read(
     store: PostgresEventStore, admin: psycopg.Connection[Any]
 ) -> None:
