@@ -145,7 +145,7 @@ async def compare_as_of(
 async def test_an_answer_as_of_a_position_is_that_of_a_log_cut_there(
     world: World, cut: AsyncConnection[Any], seed: int
 ) -> None:
-    await compare_as_of(world, cut, await world.tell(*random_log(seed, 24)), timeframes=1)
+    await compare_as_of(world, cut, await world.tell(*random_log(seed, 18)), timeframes=1)
 
 
 @pytest.mark.long
@@ -162,6 +162,29 @@ async def test_before_the_first_event_there_is_nothing(world: World) -> None:
     assert found["series 1"].count == 0
     assert found["instruments"] == (0, [])
     assert found["trades Order.ID"] == (0, [])
+
+
+async def test_a_bar_of_the_past_counts_revisions_by_minutes_that_stayed_as_they_were(world: World) -> None:
+    await world.tell(
+        trades([(0, 10, 1)]),
+        trades([(20, 10, 1)], first_id=2),
+        trades([(1, 11, 1)], first_id=3),  # revises the first five minutes, and is never touched again
+        trades([(0.5, 12, 1)], first_id=4),
+    )
+    for position, revision in ((2, 0), (3, 1), (4, 2)):
+        found = await world.columns(5, as_of=position)
+        assert found["revision"] == [revision, 0]
+    assert (await world.columns(5, as_of=3))["close"] == ["11", "10"]
+
+
+async def test_a_venue_bar_of_the_past_is_what_the_venue_said_then(world: World) -> None:
+    for close in (10, 11, 11, 12):
+        await world.tell(bars([(5, 10, 13, 9, close, 1)]))
+    for timeframe in (1, 5, 60):
+        for position, close, revision in ((1, "10", 0), (2, "11", 1), (3, "11", 1), (4, "12", 2)):
+            found = await world.columns(timeframe, as_of=position)
+            assert (found["close"], found["revision"]) == ([close], [revision])
+            assert found["position"] == [min(position, 2) if position < 4 else 4]
 
 
 async def test_a_position_ahead_of_the_candles_is_not_yet_folded(world: World) -> None:
