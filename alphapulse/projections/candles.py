@@ -301,10 +301,9 @@ class _Folding:
                     table[:, k.MINUTES] = 1
                 elif not direct:
                     table[:, k.MINUTES] = 0  # the merge counts the minutes that turn out to be new
-                split = len(table)
-                if direct:
-                    known = int(bar_start(self.last_time // MINUTE_NS, timeframe))
-                    split = int(np.searchsorted(table[:, k.MINUTE], known, side="right"))
+                # A bar that begins after the last trade cannot be there.
+                last = self.last_time // MINUTE_NS if direct else table[-1, k.MINUTE]
+                split = int(np.searchsorted(table[:, k.MINUTE], last, side="right"))
                 for parts, rows in ((merged, table[:split]), (fresh, table[split:])):
                     if len(rows):
                         parts.append(self._part(partial, timeframe, rows))
