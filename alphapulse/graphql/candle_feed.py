@@ -6,24 +6,29 @@ changed than one message holds, it says over which positions instead: read the s
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 import strawberry
+from psycopg import AsyncConnection
 
 from alphapulse.graphql.access import READ
 from alphapulse.graphql.candles import Candle, Info, Timeframe, candle_of, known_instrument
-from alphapulse.graphql.context import Pool
+from alphapulse.graphql.context import Services
 from alphapulse.graphql.errors import UserError
 from alphapulse.graphql.fanout import Stream, Update, Watch
 from alphapulse.graphql.scalars import Position
 from alphapulse.projections import candle_queries
 from alphapulse.projections.candle_changes import Moment, minutes_touched_since, moment
+from alphapulse.projections.candle_live import Known, Want, known_of
 from alphapulse.projections.candle_queries import QueryTooLarge
-from alphapulse.projections.notices import Minutes, ReadNotices
+from alphapulse.projections.notices import Minutes
 
 MAX_CHANGED = 500  # bars in one message
 
+_NOTHING = 1 << 62  # a minute that never comes
+
 Rows = Sequence[candle_queries.Candle]
+Db = AsyncConnection[Any]
 
 
 @strawberry.type(
@@ -55,11 +60,13 @@ class CandleFeed:
 
     conflates = True
 
-    def __init__(self, reads: Pool, notices: ReadNotices, instrument: str, timeframe: int) -> None:
-        self._reads, self._notices = reads, notices
+    def __init__(self, services: Services, instrument: str, timeframe: int) -> None:
+        self._reads, self._notices, self._looks = services.reads, services.notices, services.looks
         self._instrument, self._timeframe = instrument, timeframe
         self._changed = asyncio.Event()
+        self._first_minute: int | None = None  # from where on bars may have changed; None: from anywhere
         self._seen = Moment(0, 0)  # nothing up to here is news
+        self._known: Known | None = None  # what was seen then, unless a closer look is needed
         self._told = 0  # where the last update ended: nothing changed between here and what was seen
 
     async def start(self) -> int:
@@ -72,17 +79,34 @@ class CandleFeed:
     async def next(self) -> Update:
         while True:
             await self._changed.wait()
+            first_minute, self._first_minute = self._first_minute, _NOTHING
             self._changed.clear()
             try:
-                now, change = await self._look(self._seen.position, self._seen.generation)
+                change = await self._news(first_minute)
             except BaseException:
-                self._changed.set()  # it is still to be looked at
+                self._wake(None)  # it is still to be looked at
                 raise
-            self._seen = Moment(now.generation, max(now.position, self._seen.position))
-            if change is not None:
+            if change:
                 update = _update(self._told, self._seen.position, change)
                 self._told = update.position
                 return update
+
+    async def _news(self, first_minute: int | None) -> Rows | str:
+        """What changed since the last look; moves ``_seen`` on."""
+        if first_minute is not None and self._known is not None:
+            found = await self._looks.look(Want(self._instrument, self._timeframe, first_minute, self._known))
+            if found is not None:
+                self._known = found.known
+                self._see(found.known.moment)
+                return found.rows
+        async with self._reads.connection() as db, candle_queries.snapshot(db):
+            now, change = await self._closer(db, self._seen.position, self._seen.generation)
+            self._known = await known_of(db, self._instrument, now)
+        self._see(now)
+        return change
+
+    def _see(self, now: Moment) -> None:
+        self._seen = Moment(now.generation, max(now.position, self._seen.position))
 
     async def now(self) -> Update:
         """The newest bar, and where its changes begin."""
@@ -91,39 +115,40 @@ class CandleFeed:
         return _update(position, position, rows)
 
     async def since(self, after: int, until: int) -> Update:
-        now, change = await self._look(after, self._seen.generation)
-        return _update(after, max(now.position, until), change or ())
+        async with self._reads.connection() as db, candle_queries.snapshot(db):
+            now, change = await self._closer(db, after, self._seen.generation)
+        return _update(after, max(now.position, until), change)
 
     async def close(self) -> None:
         self._notices.unwatch(self._instrument, self._wake)
 
-    def _wake(self, _minutes: Minutes | None) -> None:
+    def _wake(self, minutes: Minutes | None) -> None:
+        if minutes is None:
+            self._first_minute = None
+        elif self._first_minute is not None:
+            self._first_minute = min(self._first_minute, minutes[0])
         self._changed.set()
 
-    async def _look(self, after: int, generation: int) -> tuple[Moment, Rows | str | None]:
-        """The moment that was looked at, and what changed after ``after``: bars, or why they are not given.
-
-        None when nothing was heard of the instrument.
-        """
-        async with self._reads.connection() as db, candle_queries.snapshot(db):
-            now = await moment(db)
-            if now.generation != generation:
-                return now, "the candles were built anew"
-            touched = await minutes_touched_since(db, self._instrument, after)
-            if touched is None:
-                return now, None
-            try:
-                _, rows = await candle_queries.changed_candles(
-                    db,
-                    self._instrument,
-                    self._timeframe,
-                    after_position=after,
-                    minutes=touched,
-                    limit=MAX_CHANGED,
-                )
-            except QueryTooLarge as error:
-                return now, str(error)
-            return now, rows
+    async def _closer(self, db: Db, after: int, generation: int) -> tuple[Moment, Rows | str]:
+        """The moment that is looked at, and what changed after ``after``: bars, or why they are not given."""
+        now = await moment(db)
+        if now.generation != generation:
+            return now, "the candles were built anew"
+        touched = await minutes_touched_since(db, self._instrument, after)
+        if touched is None:
+            return now, ()
+        try:
+            _, rows = await candle_queries.changed_candles(
+                db,
+                self._instrument,
+                self._timeframe,
+                after_position=after,
+                minutes=touched,
+                limit=MAX_CHANGED,
+            )
+        except QueryTooLarge as error:
+            return now, str(error)
+        return now, rows
 
 
 def _update(previous: int, position: int, change: Rows | str) -> Update:
@@ -155,7 +180,7 @@ class CandleSubscription:
             raise UserError(f"after {after} lies beyond the end of the log, {head}")
         watch = Watch(
             ("candles", name, minutes),
-            lambda: CandleFeed(services.reads, services.notices, name, minutes),
+            lambda: CandleFeed(services, name, minutes),
             after,
         )
         return cast("AsyncIterator[CandleUpdate]", Stream(services.hub, watch))

@@ -10,6 +10,7 @@ from psycopg_pool import AsyncConnectionPool
 from alphapulse.domain.ports import Decode, EventStore
 from alphapulse.graphql.access import Authenticate, Principal
 from alphapulse.graphql.fanout import Hub
+from alphapulse.graphql.looks import Looks
 from alphapulse.graphql.rate import Rates
 from alphapulse.projections.candle_queries import History
 from alphapulse.projections.notices import ReadNotices
@@ -26,6 +27,7 @@ class Services:
     decode: Decode
     history: History
     notices: ReadNotices
+    looks: Looks
     hub: Hub
     rates: Rates
     authenticate: Authenticate

@@ -20,6 +20,7 @@ from alphapulse.graphql.context import Services
 from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.health import Thresholds
 from alphapulse.graphql.limits import Limits
+from alphapulse.graphql.looks import Looks
 from alphapulse.graphql.rate import Rates
 from alphapulse.processes.project import READ_MODELS
 from alphapulse.processes.serve import listen, serve
@@ -74,6 +75,7 @@ async def open_services(
             decode=codec.decode,
             history=History(store, codec.decode),
             notices=notices,
+            looks=Looks(reads),
             hub=Hub(limits.queue_messages),
             rates=Rates(limits.rate_cost_per_s, limits.rate_burst_cost, limits.rate_keys, time.monotonic),
             authenticate=holder_of(token) if token else anyone,

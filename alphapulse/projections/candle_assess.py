@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 
 from alphapulse.domain.market.bars import Bar
 from alphapulse.domain.market.columns import Int64s
-from alphapulse.domain.market.coverage import Bools, Intervals, states
+from alphapulse.domain.market.coverage import Bools, Intervals, Watch, states
 from alphapulse.domain.market.timeframes import MINUTE_NS
 from alphapulse.projections.candle_history import History, bars_at
 from alphapulse.projections.candle_view import QueryTooLarge, View, ask, watch_of
@@ -60,9 +60,11 @@ async def assess(
     history: History | None,
     *,
     coverage: bool = True,
+    seen_by: Watch | None = None,
 ) -> tuple[Int64s, Int64s]:
-    """State and covered minutes of each row."""
-    seen_by = await watch_of(conn, seen)
+    """State and covered minutes of each row. ``seen_by`` is what was watched, where the caller knows it."""
+    if seen_by is None:
+        seen_by = await watch_of(conn, seen)
     starts, ends = rows.start * MINUTE_NS, (rows.start + timeframe) * MINUTE_NS
     state = states(
         seen_by,

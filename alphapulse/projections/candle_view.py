@@ -144,6 +144,11 @@ async def watch_of(conn: AsyncConnection[Any], seen: View) -> Watch:
     Raises:
         QueryTooLarge: the feed was lost and found more often than MAX_FACTS.
     """
+    return watch(await facts_of(conn, seen), seen.high_water)
+
+
+async def facts_of(conn: AsyncConnection[Any], seen: View) -> Sequence[Fact]:
+    """The facts about the feed up to the view's position; raises as ``watch_of``."""
     cursor = await conn.execute(
         'SELECT kind, start, "end", high_water FROM market_evidence '
         "WHERE instrument = %s AND position <= %s AND kind <> 'watermark' ORDER BY position LIMIT %s",
@@ -152,4 +157,4 @@ async def watch_of(conn: AsyncConnection[Any], seen: View) -> Watch:
     facts = [Fact(*row) for row in await cursor.fetchall()]
     if len(facts) > MAX_FACTS:
         raise QueryTooLarge(f"{seen.instrument} has over {MAX_FACTS} facts about its feed")
-    return watch(facts, seen.high_water)
+    return facts

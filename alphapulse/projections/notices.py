@@ -32,6 +32,7 @@ class ReadNotices:
         self._connect, self._name, self._poll_s = connect, name, poll_s
         self._watchers: defaultdict[str, set[Wake]] = defaultdict(set)
         self._seen: tuple[int, int] | None = None  # generation and position
+        self._owed = 0  # a position that the last poll saw; its notice must have come by the next one
 
     @contextmanager
     def watching(self, instrument: str, wake: Wake) -> Iterator[None]:
@@ -71,16 +72,20 @@ class ReadNotices:
                 self._hear(notice.payload)
 
     async def _poll(self, db: AsyncConnection[Any]) -> None:
-        """Wake everybody when the read model is not where the last notice left it."""
+        """Wake everybody when the read model moved on and no notice of it came."""
         row = await (
             await db.execute(
                 "SELECT generation, position FROM projections WHERE name = %s AND state = 'live'",
                 (self._name,),
             )
         ).fetchone()
-        if row is not None and (row[0], row[1]) != self._seen:
-            self._seen = (row[0], row[1])
+        if row is None:
+            return
+        generation, position = row
+        if self._seen is None or self._seen[0] != generation or self._seen[1] < self._owed:
+            self._seen = (generation, position)
             self._wake_all()
+        self._owed = position
 
     def _hear(self, payload: str) -> None:
         notice = json.loads(payload)
