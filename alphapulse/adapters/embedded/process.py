@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import pwd
+import secrets
 import signal
 import socket
 import stat
@@ -23,6 +24,7 @@ from typing import IO
 from alphapulse.adapters.embedded import child
 
 POLL_S = 0.02
+PORT_CHOICES = 50
 FALLBACK_ACCOUNTS = ("nobody",)
 
 
@@ -308,7 +310,15 @@ def is_free(host: str, port: int) -> bool:
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on at this moment."""
+    """A port that nobody listens on at this moment, and that stays free while its server restarts.
+
+    Not one that the system would choose: those it also gives to outgoing connections, and one of them (even a
+    client's own, trying in vain to reach the server that is down) may hold the port when the server returns.
+    """
+    for _ in range(PORT_CHOICES):
+        port = secrets.choice(range(10_000, 32_000))
+        if is_free(host, port):
+            return port
     with _bind(host, 0) as listener:
         return int(listener.getsockname()[1])
 
