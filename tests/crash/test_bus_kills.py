@@ -78,7 +78,13 @@ def restart(nats: NatsServer, *, lose: bool = False) -> None:
     nats.stop()
     if lose:
         shutil.rmtree(nats.store)
+    start_again(nats)
+
+
+def start_again(nats: NatsServer) -> None:
+    port = nats.port
     nats.start()
+    assert nats.port == port, "another program took the port meanwhile: nobody would find the server again"
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -193,14 +199,14 @@ async def test_a_stream_put_back_to_an_old_copy_is_brought_up_again(
                 await asyncio.sleep(2)
                 nats.stop()
                 copy_tree(nats.store, copy)
-                nats.start()
+                start_again(nats)
                 await asyncio.sleep(3)
                 restart(nats, lose=True)  # a new epoch, unknown to the copy
                 await asyncio.sleep(2)
                 nats.stop()
                 shutil.rmtree(nats.store)
                 copy_tree(copy, nats.store)
-                nats.start()
+                start_again(nats)
                 await asyncio.sleep(1)
             await assert_all_hold_the_log(store, bus, open_directory, found)
     await bus.close()
@@ -216,6 +222,6 @@ async def test_relay_and_followers_wait_for_a_server_that_is_not_there_at_first(
             await store.append(run_of("a", 1, 300))
             await asyncio.sleep(3)
             assert len(found) == 300, "the store is enough to follow"
-            nats.start()
+            start_again(nats)
             await assert_all_hold_the_log(store, bus, open_directory, found)
     await bus.close()
