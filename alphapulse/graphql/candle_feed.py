@@ -25,6 +25,7 @@ from alphapulse.projections.notices import Minutes
 
 MAX_CHANGED = 500  # bars in one message
 
+_NO_GENERATION = 0  # the candles were never folded yet
 _NOTHING = 1 << 62  # a minute that never comes
 
 Rows = Sequence[candle_queries.Candle]
@@ -65,7 +66,7 @@ class CandleFeed:
         self._instrument, self._timeframe = instrument, timeframe
         self._changed = asyncio.Event()
         self._first_minute: int | None = None  # from where on bars may have changed; None: from anywhere
-        self._seen = Moment(0, 0)  # nothing up to here is news
+        self._seen = Moment(_NO_GENERATION, 0)  # nothing up to here is news
         self._known: Known | None = None  # what was seen then, unless a closer look is needed
         self._told = 0  # where the last update ended: nothing changed between here and what was seen
 
@@ -132,7 +133,7 @@ class CandleFeed:
     async def _closer(self, db: Db, after: int, generation: int) -> tuple[Moment, Rows | str]:
         """The moment that is looked at, and what changed after ``after``: bars, or why they are not given."""
         now = await moment(db)
-        if now.generation != generation:
+        if generation not in (_NO_GENERATION, now.generation):
             return now, "the candles were built anew"
         touched = await minutes_touched_since(db, self._instrument, after)
         if touched is None:

@@ -282,12 +282,12 @@ class Member(Generic[Message]):
                 await self._ready.wait()
                 continue
             previous, position, message = self._queue.popleft()
-            if position <= self.position:
-                continue
+            if previous < position <= self.position:
+                continue  # known; but what moves no position is news of another kind
             if previous < self.position and not self._feed.conflates:
                 async for own in self._missed(position):  # half of the message is known already
                     yield own
                 continue
             assert previous <= self.position, f"{previous} follows {self.position}: a message is missing"
-            self.position = position
+            self.position = max(position, self.position)
             yield message

@@ -41,7 +41,7 @@ LEFT JOIN LATERAL (
     ORDER BY start LIMIT %(limit)s
 ) c ON true
 WHERE p.name = 'candles' AND p.state = 'live'
-ORDER BY w.n, c.start
+ORDER BY w.n, c.open_time
 """
 
 

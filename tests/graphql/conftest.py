@@ -1,7 +1,8 @@
 """A real API on a real PostgreSQL, in the loop of the test."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -126,3 +127,13 @@ async def projecting(database_url: str) -> AsyncIterator[None]:
 async def market(database_url: str, api: Api) -> AsyncIterator[Market]:
     async with projecting(database_url):
         yield Market(api)
+
+
+@pytest.fixture(autouse=True)
+def nothing_failed_unseen(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What recovers by itself must not hide an error: none is logged, unless a test says that one is."""
+    yield
+    if request.node.get_closest_marker("logs_errors") is None:
+        records = [*caplog.get_records("setup"), *caplog.get_records("call")]
+        errors = [record.getMessage() for record in records if record.levelno >= logging.ERROR]
+        assert errors == []

@@ -153,6 +153,18 @@ async def test_more_changes_than_one_message_holds_are_announced(
         assert (message["discontinuity"], closes(message)) == (None, {at(3): "101"})
 
 
+async def test_candles_that_were_built_anew_are_announced(market: Market) -> None:
+    position = await market.folded(trades([(0, 100, 1)]))
+    async with subscriber(market.api.port) as peer:
+        await peer.subscribe(LIVE)
+        await update(peer)
+        await market.api.write("UPDATE projections SET generation = 7")  # as a swap would
+        message = await update(peer)
+        assert message["candles"] == []
+        assert message["discontinuity"]["reason"] == "the candles were built anew"
+        assert (message["previous"], message["position"]) == (position, position)
+
+
 async def test_a_position_beyond_the_log_is_refused(market: Market) -> None:
     await market.folded(trades([(0, 100, 1)]))
     async with subscriber(market.api.port) as peer:

@@ -199,6 +199,7 @@ async def test_a_member_ahead_of_the_topic_is_told_only_its_half_of_a_message() 
         assert told(await take(ahead, 10)) == [8, 9, 10]
 
 
+@pytest.mark.logs_errors
 async def test_a_feed_that_fails_is_read_again_and_nothing_is_lost() -> None:
     feed = Numbers(conflates=False)
     async with Watching(feed) as watching:
@@ -229,6 +230,7 @@ async def test_a_feed_that_cannot_start_tells_each_member_and_leaves_no_topic() 
         assert watching.hub.topics == 0
 
 
+@pytest.mark.logs_errors
 async def test_a_message_that_cannot_be_encoded_ends_the_member_where_it_is() -> None:
     feed = Numbers(conflates=False)
     hub = Hub(4)

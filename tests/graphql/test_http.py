@@ -142,6 +142,7 @@ async def test_guessing_tokens_runs_into_the_rate(start_api: StartApi) -> None:
     assert statuses == [401, 401, 429]
 
 
+@pytest.mark.logs_errors
 async def test_an_error_of_ours_shows_an_id_that_stands_in_our_log(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,6 +156,7 @@ async def test_an_error_of_ours_shows_an_id_that_stands_in_our_log(
     assert "relay_status" in record.getMessage()
 
 
+@pytest.mark.logs_errors
 async def test_a_database_that_is_away_is_said_without_its_words(
     postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
