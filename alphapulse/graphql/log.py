@@ -38,59 +38,33 @@ Info = strawberry.Info[Context, None]
 
 @strawberry.type(description="An event as the log holds it.")
 class LogEvent:
+    # Attributes and not resolvers: a subscriber to a busy log reads thousands of them a second.
     record: strawberry.Private[StoredRecord]
     decode: strawberry.Private[Decode]
-
-    @strawberry.field(description="Its place in the log.", metadata=READ)
-    def position(self) -> Position:
-        return Position(self.record.position)
-
-    @strawberry.field(description="Such as trades-bitflyer-BTC_JPY.", metadata=READ)
-    def stream(self) -> str:
-        return self.record.stream
-
-    @strawberry.field(description="Its place in its stream, from 1, without gaps.", metadata=READ)
-    def version(self) -> Long:
-        return Long(self.record.version)
-
-    @strawberry.field(description="Its versioned name, such as market.trades_observed.v1.", metadata=READ)
-    def name(self) -> str:
-        return self.record.name
-
-    @strawberry.field(metadata=READ)
-    def event_id(self) -> strawberry.ID:
-        return strawberry.ID(str(self.record.envelope.event_id))
-
-    @strawberry.field(description="When the store recorded it, by its clock.", metadata=READ)
-    def recorded_at(self) -> Time:
-        return time_of(self.record.recorded_at)
-
-    @strawberry.field(
+    position: Position = strawberry.field(description="Its place in the log.", metadata=READ)
+    stream: str = strawberry.field(description="Such as trades-bitflyer-BTC_JPY.", metadata=READ)
+    version: Long = strawberry.field(
+        description="Its place in its stream, from 1, without gaps.", metadata=READ
+    )
+    name: str = strawberry.field(
+        description="Its versioned name, such as market.trades_observed.v1.", metadata=READ
+    )
+    event_id: strawberry.ID = strawberry.field(metadata=READ)
+    recorded_at: Time = strawberry.field(
+        description="When the store recorded it, by its clock.", metadata=READ
+    )
+    event_time: Time | None = strawberry.field(
         description="When it happened, by the venue's clock; null for facts of our own.", metadata=READ
     )
-    def event_time(self) -> Time | None:
-        time = self.record.envelope.event_time
-        return None if time is None else Time(time)
-
-    @strawberry.field(description="The event that led to this one.", metadata=READ)
-    def cause_id(self) -> strawberry.ID | None:
-        return _id(self.record.envelope.cause_id)
-
-    @strawberry.field(description="The first event of the chain of causes.", metadata=READ)
-    def correlation_id(self) -> strawberry.ID | None:
-        return _id(self.record.envelope.correlation_id)
-
-    @strawberry.field(description="Who recorded it.", metadata=READ)
-    def actor(self) -> str:
-        return self.record.envelope.actor
-
-    @strawberry.field(description="W3C traceparent.", metadata=READ)
-    def trace(self) -> str | None:
-        return self.record.envelope.trace
-
-    @strawberry.field(description="Length of the stored payload in bytes.", metadata=READ)
-    def size_bytes(self) -> int:
-        return len(self.record.state)
+    cause_id: strawberry.ID | None = strawberry.field(
+        description="The event that led to this one.", metadata=READ
+    )
+    correlation_id: strawberry.ID | None = strawberry.field(
+        description="The first event of the chain of causes.", metadata=READ
+    )
+    actor: str = strawberry.field(description="Who recorded it.", metadata=READ)
+    trace: str | None = strawberry.field(description="W3C traceparent.", metadata=READ)
+    size_bytes: int = strawberry.field(description="Length of the stored payload in bytes.", metadata=READ)
 
     @strawberry.field(
         description="What it says. Of a batch of trades or bars only instrument and rows: query those as "
@@ -103,6 +77,26 @@ class LogEvent:
         except (UnknownEvent, UndecodableEvent):
             return None
         return Json(orjson.Fragment(_json(event)))
+
+
+def log_event(record: StoredRecord, decode: Decode) -> LogEvent:
+    envelope = record.envelope
+    return LogEvent(
+        record=record,
+        decode=decode,
+        position=Position(record.position),
+        stream=record.stream,
+        version=Long(record.version),
+        name=record.name,
+        event_id=strawberry.ID(str(envelope.event_id)),
+        recorded_at=time_of(record.recorded_at),
+        event_time=None if envelope.event_time is None else Time(envelope.event_time),
+        cause_id=_id(envelope.cause_id),
+        correlation_id=_id(envelope.correlation_id),
+        actor=envelope.actor,
+        trace=envelope.trace,
+        size_bytes=len(record.state),
+    )
 
 
 def _id(value: object) -> strawberry.ID | None:
@@ -238,7 +232,7 @@ class LogQuery:
             after, until=max(head, after), limit=first, names=names, streams=streams
         )
         page = trimmed(page, _PAGE_BYTES)
-        events = [LogEvent(record=record, decode=services.decode) for record in page.records]
+        events = [log_event(record, services.decode) for record in page.records]
         return LogPage(
             after=after, position=Position(max(page.scanned_to, after)), head=Position(head), events=events
         )
@@ -288,7 +282,7 @@ class LogFeed:
         return
 
     def _update(self, previous: int, position: int, records: Any) -> Update:
-        events = [LogEvent(record=record, decode=self._decode) for record in records]
+        events = [log_event(record, self._decode) for record in records]
         payload = LogUpdate(previous=Position(previous), position=Position(position), events=events)
         return Update(previous, position, payload)
 
