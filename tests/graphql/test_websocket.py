@@ -283,12 +283,25 @@ async def test_a_peer_that_takes_nothing_at_all_is_cut_off(start_api: StartApi) 
 
 
 async def test_aborted_sockets_leave_nothing_behind(api: Api) -> None:
-    await _abort_sockets(api, 10)  # the store's own tasks, which stay, begin with the first use
-    before = len(asyncio.all_tasks())
     for _ in range(4):
         await _abort_sockets(api, 60)
-    await eventually(lambda: len(asyncio.all_tasks()) <= before)
+    await eventually(lambda: not _serving())
     assert api.services.hub.topics == 0
+
+
+def _serving() -> list[str]:
+    """What runs for a socket, an operation or a topic."""
+    ours = ("WebSocketsSansIOProtocol", "Connection", "_Topic", "HttpEndpoint")
+    names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
+    return [name for name in names if name.startswith(ours)]
+
+
+async def test_what_serves_a_socket_is_seen_by_the_test_above(api: Api) -> None:
+    async with subscriber(api.port) as peer:
+        await peer.subscribe(LOG)
+        await peer.next()
+        kinds = {name.partition(".")[0] for name in _serving()}
+        assert kinds == {"WebSocketsSansIOProtocol", "Connection", "_Topic"}
 
 
 async def _abort_sockets(api: Api, count: int) -> None:
