@@ -19,10 +19,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from alphapulse.domain.market.columns import (
-    BUY,
     MAX_EXPONENT,
     MAX_ROWS,
-    SELL,
     UNKNOWN,
     BarColumns,
     Int8s,
@@ -47,6 +45,7 @@ _TRADE_COLUMNS = 4  # time, price, size, id
 _BAR_COLUMNS = 7  # start, open, high, low, close, volume, trade count
 _TRADE_DELTAS = np.array([True, True, False, True])
 _BAR_DELTAS = np.array([True, True, True, True, True, False, False])
+_NO_SIDES, _NO_FLAGS = np.empty(0, np.int8), np.empty(0, np.uint8)
 
 # 10**e = 5**e * 2**e: a multiple of 5**e times the inverse of 5**e modulo 2**64 is the exact quotient,
 # at a tenth of what a division costs; and a number is such a multiple when that product is small.
@@ -87,11 +86,18 @@ def _unit(column: Int64s, inverses: UInt64s, largest: UInt64s) -> np.int64:
 
 @njit(nogil=True, cache=True)
 def _pack(
-    columns: Int64s, deltas: NDArray[np.bool_], inverses: UInt64s, largest: UInt64s, out: UInt8s
+    columns: Int64s,
+    deltas: NDArray[np.bool_],
+    side: Int8s,
+    flags: UInt8s,
+    inverses: UInt64s,
+    largest: UInt64s,
+    out: UInt8s,
 ) -> Any:
-    """Write a byte a column for its unit, then all varints; return the number of bytes.
+    """Write a byte a column for its unit, all varints, planes of sides, flags; return how many bytes, extras.
 
-    ``columns`` has shape (k, n); ``out`` holds k + 10 k n bytes, the longest that this can get.
+    ``columns`` has shape (k, n), ``side`` and ``flags`` (n,) or (0,); ``out`` holds the longest that this
+    can get. A side that is none gives -1 bytes.
     """
     at = columns.shape[0]
     for k in range(columns.shape[0]):
@@ -109,7 +115,28 @@ def _pack(
                 at += 1
             out[at] = np.uint8(zigzag)
             at += 1
-    return at
+    extras = 0
+    n = len(side)
+    for sought, extra in ((1, 0), (0, 1)):  # buys; then the unknown, if there are any
+        any_found = False
+        end = at
+        for first in range(0, n, 8):
+            byte = 0
+            for i in range(first, min(first + 8, n)):
+                byte |= (side[i] == sought) << (7 - (i - first))
+                if side[i] < -1 or side[i] > 1:
+                    return -1, 0
+            any_found |= byte != 0
+            out[end] = byte
+            end += 1
+        if any_found or not extra:
+            at = end
+            extras |= extra
+    if flags.any():
+        extras |= 2
+        out[at : at + n] = flags
+        at += n
+    return at, extras
 
 
 @njit(nogil=True, cache=True)
@@ -154,21 +181,11 @@ def encode_trades(event: TradesObserved) -> bytes:
     rows = columns.shape[1]
     if len(c.side) != rows or len(c.flags) != rows:
         raise ValueError(f"{rows} trades with {len(c.side)} sides and {len(c.flags)} flags")
-    buys, unknown = c.side == BUY, c.side == UNKNOWN
-    counted = [np.count_nonzero(sides) for sides in (buys, unknown, c.side == SELL)]
-    if sum(counted) != rows:
-        raise ValueError(f"a side is 1, -1 or 0: {sorted(set(c.side.tolist()))}")
-    planes = [np.packbits(buys)]
-    extras = 0
-    if counted[1]:
-        extras |= _HAS_UNKNOWN_SIDES
-        planes.append(np.packbits(unknown))
-    if np.count_nonzero(c.flags):
-        extras |= _HAS_FLAGS
-        planes.append(np.ascontiguousarray(c.flags, dtype=np.uint8))
+    side, flags = _plain(c.side, np.int8), _plain(c.flags, np.uint8)
+    packed, extras = _packed(columns, _TRADE_DELTAS, side, flags)
     text = f"{event.instrument.venue}\n{event.instrument.symbol}"
     header = _header(rows, c.price_exponent, c.size_exponent, extras, text)
-    return _TRADES_MAGIC + _compress(header, _packed(columns, _TRADE_DELTAS), *planes)
+    return _TRADES_MAGIC + _compress(header, packed)
 
 
 def decode_trades(state: bytes) -> TradesObserved:
@@ -216,8 +233,9 @@ def encode_bars(event: BarsObserved) -> bytes:
     columns = _stack((c.start, c.open, c.high, c.low, c.close, c.volume, c.trade_count))
     i = event.instrument
     text = f"{i.venue}\n{i.symbol}\n{event.volume_unit}\n{event.timeframe_minutes}"
-    header = _header(columns.shape[1], c.price_exponent, c.volume_exponent, 0, text)
-    return _BARS_MAGIC + _compress(header, _packed(columns, _BAR_DELTAS))
+    packed, extras = _packed(columns, _BAR_DELTAS, _NO_SIDES, _NO_FLAGS)
+    header = _header(columns.shape[1], c.price_exponent, c.volume_exponent, extras, text)
+    return _BARS_MAGIC + _compress(header, packed)
 
 
 def decode_bars(state: bytes) -> BarsObserved:
@@ -257,9 +275,19 @@ def _stack(columns: Sequence[Int64s]) -> Int64s:
     if len(lengths) > 1:
         raise ValueError(f"columns of one batch have lengths {sorted(lengths)}")
     for column in columns:
-        if column.dtype != np.int64:
-            raise ValueError(f"a column holds int64, not {column.dtype}")
+        _check_type(column, np.int64)
     return np.concatenate(columns).reshape(len(columns), -1)
+
+
+def _plain(column: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
+    """``column``, or a copy where it is strided or read-only: each kind would compile the kernel anew."""
+    _check_type(column, dtype)
+    return column if column.flags.carray else column.copy()
+
+
+def _check_type(column: NDArray[Any], dtype: type[Any]) -> None:
+    if column.dtype != dtype:
+        raise ValueError(f"a column holds {np.dtype(dtype)}, not {column.dtype}")
 
 
 def _header(rows: int, price_exponent: int, other_exponent: int, extras: int, text: str) -> bytes:
@@ -273,12 +301,15 @@ def _header(rows: int, price_exponent: int, other_exponent: int, extras: int, te
     return _HEADER.pack(rows, price_exponent, other_exponent, extras, len(encoded)) + encoded
 
 
-def _packed(columns: Int64s, deltas: NDArray[np.bool_]) -> UInt8s:
-    """The bytes of the columns, valid until the next call in this thread."""
-    longest = len(columns) + columns.size * _MAX_VARINT
+def _packed(columns: Int64s, deltas: NDArray[np.bool_], side: Int8s, flags: UInt8s) -> tuple[UInt8s, int]:
+    """The bytes of everything, valid until the next call in this thread, and the extras they hold."""
+    longest = len(columns) + columns.size * _MAX_VARINT + 2 * len(side) + 2
     if len(_zstd.buffer) < longest:
         _zstd.buffer = np.empty(longest, np.uint8)
-    return _zstd.buffer[: _pack(columns, deltas, _INVERSES, _LARGEST, _zstd.buffer)]
+    length, extras = _pack(columns, deltas, side, flags, _INVERSES, _LARGEST, _zstd.buffer)
+    if length < 0:
+        raise ValueError(f"a side is 1, -1 or 0: {sorted(set(side.tolist()))}")
+    return _zstd.buffer[:length], extras
 
 
 def _unpacked(data: UInt8s, at: int, deltas: NDArray[np.bool_], rows: int) -> tuple[Int64s, int]:
@@ -305,8 +336,8 @@ def _sides(packed: UInt8s, rows: int, planes: int) -> Int8s:
     return side
 
 
-def _compress(header: bytes, *parts: UInt8s) -> bytes:
-    return _zstd.compressor.compress(b"".join((header, *(part.data for part in parts))))
+def _compress(header: bytes, packed: UInt8s) -> bytes:
+    return _zstd.compressor.compress(b"".join((header, packed.data)))
 
 
 # Header, units, every varint at its longest, two planes of sides, flags.

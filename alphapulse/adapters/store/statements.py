@@ -64,18 +64,24 @@ def append_parameters(groups: Sequence[Group]) -> tuple[bytes, ...]:
     )
 
 
+class PageQueries(NamedTuple):
+    """Two ways to a page between %(after)s and %(until)s of at most %(limit)s rows.
+
+    Each row ends with the log's last position. Both come from one snapshot: that is what makes
+    ``scanned_to`` true.
+    """
+
+    small: str  # all at once if the states take at most %(bytes)s together, else no row
+    any_size: str  # one row without a record says that there is none
+
+
 def read_page(
     *,
     names: Sequence[str] | None,
     streams: Sequence[str] | None,
     partition: tuple[int, int] | None,
-) -> str:
-    """A page of the log between %(after)s and %(until)s, cut at %(limit)s rows and %(bytes)s bytes.
-
-    Each row ends with the log's last position and how many rows there were before the cut at bytes. One
-    row without a record says that there is none. Head and rows come from one snapshot: that is what
-    makes ``scanned_to`` true.
-    """
+) -> PageQueries:
+    """The queries for a page of what the filters let through."""
     conditions = ["notification_id > %(after)s", "notification_id <= %(until)s"]
     if names is not None:
         conditions.append("topic = ANY (%(names)s)")
@@ -83,22 +89,16 @@ def read_page(
         conditions.append("originator_id = ANY (%(streams)s)")
     if partition is not None:
         conditions.append("log_partition(originator_id, %(parts)s) = %(part)s")
-    return f"""
-        WITH head (last) AS MATERIALIZED ({HEAD}),
-        page AS (
-            SELECT {COLUMNS} FROM stored_events WHERE {" AND ".join(conditions)}
-            ORDER BY notification_id LIMIT %(limit)s
+    page = f"FROM stored_events WHERE {' AND '.join(conditions)} ORDER BY notification_id LIMIT %(limit)s"
+    measured = f"SELECT sum(octet_length(state)) FROM (SELECT state {page}) measured"
+    small = page.replace("WHERE", f"WHERE ({measured}) <= %(bytes)s AND", 1)
+    return PageQueries(
+        small=f"SELECT {COLUMNS}, ({HEAD}) {small}",
+        any_size=(
+            f"SELECT {COLUMNS}, head.last FROM ({HEAD}) head (last)"
+            f" LEFT JOIN LATERAL (SELECT {COLUMNS} {page}) page ON true ORDER BY notification_id"
         ),
-        measured AS (
-            SELECT page.*, count(*) OVER () AS found,
-                sum(octet_length(state)) OVER (ORDER BY notification_id ROWS UNBOUNDED PRECEDING)
-                    - octet_length(state) AS bytes_before
-            FROM page
-        )
-        SELECT {COLUMNS}, found, head.last
-        FROM head LEFT JOIN measured ON bytes_before < %(bytes)s
-        ORDER BY notification_id
-    """
+    )
 
 
 def record(row: Sequence[Any]) -> StoredRecord:

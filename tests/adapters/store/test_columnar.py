@@ -10,6 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alphapulse.adapters.store import columnar
 from alphapulse.adapters.store.columnar import decode_bars, decode_trades, encode_bars, encode_trades
 from alphapulse.domain.market.columns import MAX_ROWS
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
@@ -68,6 +69,17 @@ def test_a_view_with_strides_is_encoded_like_a_copy() -> None:
     assert decode_trades(encode_trades(event)) == event
 
 
+def test_unusual_memory_does_not_compile_the_kernel_again() -> None:
+    """A second of compiling in the midst of a feed would be felt."""
+    encode_trades(trades(20))
+    compiled = len(columnar._pack.signatures)
+    event = trades(20)
+    frozen = event.columns.take(slice(None, None, 2))
+    frozen.side.flags.writeable = frozen.flags.flags.writeable = frozen.time.flags.writeable = False
+    assert decode_trades(encode_trades(dataclasses.replace(event, columns=frozen))).columns == frozen
+    assert len(columnar._pack.signatures) == compiled
+
+
 @pytest.mark.parametrize("rows", [0, MAX_ROWS + 1])
 def test_a_batch_has_1_to_10000_rows(rows: int) -> None:
     with pytest.raises(ValueError, match=f"not {rows}"):
@@ -85,7 +97,9 @@ def test_a_batch_has_1_to_10000_rows(rows: int) -> None:
         ({"side": np.array([1], np.int8)}, "1 sides"),
         ({"flags": np.zeros(4, np.uint8)}, "4 flags"),
         ({"price": np.array([1, 2], np.int64)}, r"lengths \[2, 3\]"),
-        ({"price": np.array([1.0, 2.0, 3.0])}, "float64"),
+        ({"price": np.array([1.0, 2.0, 3.0])}, "int64, not float64"),
+        ({"side": np.array([1, 257, -1])}, "int8, not int64"),
+        ({"flags": np.array([1, 0, -1], np.int8)}, "uint8, not int8"),
     ],
 )
 def test_columns_that_are_no_batch_are_not_encoded(change: dict[str, object], message: str) -> None:
