@@ -448,7 +448,7 @@ def _draw(found: dict[str, NDArray[np.float64]]) -> None:
         xscale="log",
         xlabel="from append to the message in the subscriber's hands, ms",
         ylabel="share of events",
-        title=f"{RATE:,} events/s in {MARKETS} markets for {SECONDS} s, all processes on {os.cpu_count()} cores",
+        title=f"{RATE:,} events/s in {MARKETS} markets for {SECONDS} s, everything on {os.cpu_count()} cores",
     )
     axes.grid(which="both", alpha=0.3)
     axes.legend(loc="lower right")

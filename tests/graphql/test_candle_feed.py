@@ -1,11 +1,14 @@
 """Candles live: what a subscriber gets while trades are recorded, and after it was away."""
 
+import random
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from alphapulse.domain.market.events import FeedConnected, FeedLost, WatermarkPassed
+from alphapulse.domain.market.events import FeedConnected, FeedLost, GapClosed, WatermarkPassed
 from alphapulse.graphql import candle_feed
 from alphapulse.graphql.limits import Limits
 from alphapulse.graphql.scalars import write_time
@@ -134,6 +137,64 @@ async def test_what_came_and_what_was_announced_equals_the_candles(market: Marke
         '{ candle(instrument: "test:BTC_USD", timeframe: M1) { nodes { start close } } }'
     )
     assert known == {node["start"]: node["close"] for node in whole["candle"]["nodes"]}
+
+
+ALL = "start open close baseVolume tradeCount minutes revision closed state coverage sourcePosition"
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whoever_keeps_the_latest_of_each_bar_knows_what_the_candles_say(
+    market: Market, seed: int
+) -> None:
+    """Trades in and out of order, a feed that comes and goes: after each, every field of every bar."""
+    frames = {"M1": 1, "M5": 5, "M15": 15}
+    await market.folded(trades([(0, 100, 1)]))
+    async with AsyncExitStack() as stack:
+        peers = {name: await stack.enter_async_context(subscriber(market.api.port)) for name in frames}
+        known: dict[str, dict[str, Any]] = {name: {} for name in frames}
+        for name, peer in peers.items():
+            query = LIVE.replace("start close baseVolume tradeCount revision closed state", ALL)
+            await peer.subscribe(query, {"timeframe": name})
+        for events in chunks(seed):
+            position = await market.append(*events)
+            for name, peer in peers.items():
+                reached = 0
+                while reached < position:
+                    message = await update(peer)
+                    reached = message["position"]
+                    known[name] |= {candle["start"]: candle for candle in message["candles"]}
+        for name in frames:
+            page = (
+                f'candle(instrument: "test:BTC_USD", timeframe: {name}, first: 1000) {{ nodes {{ {ALL} }} }}'
+            )
+            expected = (await market.api.http.data(f"{{ {page} }}"))["candle"]["nodes"]
+            assert len(expected) > 30 // frames[name]
+            assert [known[name].get(node["start"]) for node in expected] == expected
+
+
+def chunks(seed: int) -> Iterator[list[Any]]:
+    """Some events each, of which the last is a trade in the newest bar: every timeframe hears of it."""
+    rng = random.Random(seed)
+    names = {"venue": "test", "symbol": "BTC_USD"}
+    clock, ident = 0.1, 2
+    for _ in range(60):
+        events: list[Any] = []
+        at_ns = T0 + round(clock * MINUTE)
+        kind = rng.randrange(8)
+        if kind == 0:
+            events.append(FeedConnected(**names, time=at_ns))
+        elif kind == 1:
+            events.append(FeedLost(**names, time=at_ns, reason="test"))
+        elif kind == 2:
+            start = max(T0, at_ns - rng.randrange(1, 9) * MINUTE)
+            events.append(GapClosed(**names, start=start, end=at_ns, back_filled=rng.random() < 0.5))
+        elif kind == 3:
+            events.append(trades([(rng.random() * clock, rng.randrange(90, 110), 1)], first_id=ident))
+            ident += 1
+        clock += rng.choice([0.1, 0.4, 1, 2.5])
+        events.append(trades([(clock, rng.randrange(90, 110), 0.5)], first_id=ident))
+        ident += 1
+        yield events
 
 
 async def test_more_changes_than_one_message_holds_are_announced(
