@@ -21,6 +21,7 @@ LOCK = WEB / "package-lock.json"
 INSTALLED = WEB / "node_modules" / ".built-from"
 OLDEST_NODE = (20, 11)
 NPM_TIMEOUT_S = 600
+PATIENCE = ["--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
 KEPT = {"README.md"}  # the only file of the folder that is checked in
 
 
@@ -98,7 +99,7 @@ def _install(npm: list[str]) -> None:
     wanted = _digest(LOCK)
     if INSTALLED.exists() and INSTALLED.read_text() == wanted:
         return
-    _run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"])
+    _run([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", *PATIENCE])
     INSTALLED.write_text(wanted)
 
 
