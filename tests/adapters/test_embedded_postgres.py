@@ -170,6 +170,8 @@ def test_a_pid_file_that_names_some_other_living_process_is_stale(postgres: Post
     file = postgres.data / "postmaster.pid"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    beside_the_socket = postgres.socket / ".s.PGSQL.5432.lock"
+    beside_the_socket.write_text(file.read_text())
     postgres.spawn()
     postgres.wait_ready(20)
 

@@ -309,6 +309,8 @@ class PostgresServer:
         end_all(self._processes, ORPHAN_STEPS)
         if sys.platform == "linux":  # elsewhere we cannot tell, and leave the judgement to PostgreSQL
             (self.data / "postmaster.pid").unlink(missing_ok=True)
+            # The lock beside the socket holds a pid as well, and any process may have it by now.
+            (self.socket / f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def _postmaster(self) -> int | None:
         """The pid in postmaster.pid."""

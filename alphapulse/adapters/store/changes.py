@@ -16,6 +16,7 @@ from alphapulse.domain.ports import StoreUnavailable
 POLL_S = 1.0
 _LISTEN_S = 30.0  # then the connection is tried with a query
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.05, 5.0
+_CLOSE_S = 1.0  # then the listener is cancelled once more
 
 
 class Changes:
@@ -27,6 +28,7 @@ class Changes:
         self._last = 0
         self._grown = asyncio.Event()
         self._listener: asyncio.Task[None] | None = None
+        self._closed = False
 
     def saw(self, position: int) -> None:
         """The log is known to reach ``position``."""
@@ -45,10 +47,11 @@ class Changes:
                     await self._wait_or_poll()
 
     async def close(self) -> None:
-        if self._listener is not None:
+        """End the listener, also when psycopg turns the first cancellation into an error of its own."""
+        self._closed = True
+        while self._listener is not None and not self._listener.done():
             self._listener.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listener
+            await asyncio.wait({self._listener}, timeout=_CLOSE_S)
 
     async def _wait_or_poll(self) -> None:
         grown = self._grown
@@ -62,7 +65,7 @@ class Changes:
     async def _listen(self) -> None:
         """Follow NOTIFY for ever, over as many connections as it takes."""
         pause = _FIRST_PAUSE_S
-        while True:
+        while not self._closed:
             with suppress(psycopg.Error, OSError):
                 connection = await self._connect()
                 try:
