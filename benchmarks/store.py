@@ -45,6 +45,7 @@ IN_FLIGHT = 512  # batches handed over and not yet heard of: about five commits
 WRITERS, SAVES = 32, 60  # concurrent savers, one-event saves each
 SMALL_EVENTS = 20_000
 PAGE = 500
+PASSES = 5  # times that the log is read through
 INSTRUMENT = Instrument("synthetic", "BTC_USD")
 BITFLYER = "trades/bitflyer/bitflyer.execution.20180122.BTC_JPY.csv.gz"
 
@@ -115,7 +116,7 @@ def saves(database: Callable[[], str]) -> Iterator[dict[str, Any]]:
 def reads(database: Callable[[], str], batches: Sequence[TradeColumns]) -> Iterator[dict[str, Any]]:
     watermark = FeedConnected(venue="synthetic", symbol="BTC_USD", time=1_700_000_000_000_000_000)
     small = [codec.new_event(f"feed-{i}", 1, watermark) for i in range(SMALL_EVENTS)]
-    imported = synthetic(TRADES, MAX_ROWS)
+    imported = synthetic(3 * TRADES, MAX_ROWS)
     yield read(f"batches of {MAX_ROWS:,} trades", database(), as_events(imported))
     yield {**read(f"batches of {BATCH:,} trades", database(), as_events(batches)), "goal": None}
     yield {**read("small events", database(), small), "goal": None}
@@ -136,7 +137,7 @@ def read(kind: str, url: str, events: Sequence[NewEvent]) -> dict[str, Any]:
     our_s, their_s = in_turn(lambda: uvloop.run(read_all(url)), lambda: library_read_all(recorder))
     datastore.close()
     name = f"log read, {kind}"
-    count = len(events)
+    count = len(events) * PASSES
     return faster(name, "eventsourcing's recorder", count / our_s, count / their_s, "events/s", 3.0)
 
 
@@ -186,9 +187,10 @@ async def read_all(url: str) -> float:
         head = await store.head()
 
         async def read() -> None:
-            after = 0
-            while after < head:
-                after = (await store.read(after, limit=PAGE)).scanned_to
+            for _ in range(PASSES):
+                after = 0
+                while after < head:
+                    after = (await store.read(after, limit=PAGE)).scanned_to
 
         return await timed(read)
 
@@ -249,9 +251,10 @@ def library_save_all(url: str) -> float:
 
 def library_read_all(recorder: PostgresApplicationRecorder) -> float:
     begun = time.perf_counter()
-    start: int | None = None
-    while page := recorder.select_notifications(start, PAGE, inclusive_of_start=False):
-        start = page[-1].id
+    for _ in range(PASSES):
+        start: int | None = None
+        while page := recorder.select_notifications(start, PAGE, inclusive_of_start=False):
+            start = page[-1].id
     return time.perf_counter() - begun
 
 

@@ -129,6 +129,25 @@ BEGIN
     RETURN misfit;
 END $$;
 
+-- Inserts events at ``first`` and the positions that follow.
+CREATE FUNCTION log_insert(
+    first bigint, stamp timestamptz,
+    streams text[], versions bigint[], names text[], states bytea[], event_ids uuid[], event_times bigint[],
+    cause_ids uuid[], correlation_ids uuid[], actors text[], traces text[], id_los bigint[], id_his bigint[]
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    INSERT INTO stored_events
+    SELECT a.stream, a.version, a.name, a.state, first + a.ord - 1, a.event_id, a.event_time, stamp,
+        a.cause_id, a.correlation_id, a.actor, a.trace, a.id_lo, a.id_hi
+    FROM unnest(
+        streams, versions, names, states, event_ids, event_times,
+        cause_ids, correlation_ids, actors, traces, id_los, id_his
+    ) WITH ORDINALITY a (
+        stream, version, name, state, event_id, event_time,
+        cause_id, correlation_id, actor, trace, id_lo, id_hi, ord
+    );
+END $$;
+
 -- Appends groups of events: group g has counts[g] of them and stands or falls on its own.
 -- Outcomes: stored, repeat (was there already, identical), conflict, fenced. One row per event.
 CREATE FUNCTION log_append(
@@ -181,17 +200,18 @@ BEGIN
             IF misfit IS NULL THEN
                 first := nextval('log_positions');
                 PERFORM setval('log_positions', first + hi - lo);
-                INSERT INTO stored_events
-                SELECT a.stream, a.version, a.name, a.state, first + a.ord - 1, a.event_id, a.event_time,
-                    stamp, a.cause_id, a.correlation_id, a.actor, a.trace, a.id_lo, a.id_hi
-                FROM unnest(
-                    streams[lo:hi], versions[lo:hi], names[lo:hi], states[lo:hi], event_ids[lo:hi],
-                    event_times[lo:hi], cause_ids[lo:hi], correlation_ids[lo:hi], actors[lo:hi],
-                    traces[lo:hi], id_los[lo:hi], id_his[lo:hi]
-                ) WITH ORDINALITY a (
-                    stream, version, name, state, event_id, event_time,
-                    cause_id, correlation_id, actor, trace, id_lo, id_hi, ord
-                );
+                IF whole THEN  -- slices are copies
+                    PERFORM log_insert(
+                        first, stamp, streams, versions, names, states, event_ids, event_times,
+                        cause_ids, correlation_ids, actors, traces, id_los, id_his
+                    );
+                ELSE
+                    PERFORM log_insert(
+                        first, stamp, streams[lo:hi], versions[lo:hi], names[lo:hi], states[lo:hi],
+                        event_ids[lo:hi], event_times[lo:hi], cause_ids[lo:hi], correlation_ids[lo:hi],
+                        actors[lo:hi], traces[lo:hi], id_los[lo:hi], id_his[lo:hi]
+                    );
+                END IF;
                 inserted := first + hi - lo;
                 RETURN QUERY SELECT 'stored', p, stamp, NULL FROM generate_series(first, inserted) p;
             ELSE
@@ -309,7 +329,8 @@ $$;
 RIGHTS = """
 REVOKE ALL ON stored_events, notification_tracking, leases FROM PUBLIC, alphapulse_app;
 REVOKE ALL ON SEQUENCE log_positions FROM PUBLIC, alphapulse_app;
-REVOKE ALL ON FUNCTION log_append, log_track, lease_acquire, lease_renew, lease_release FROM PUBLIC;
+REVOKE ALL ON FUNCTION log_append, log_insert, log_misfit, log_track FROM PUBLIC;
+REVOKE ALL ON FUNCTION lease_acquire, lease_renew, lease_release FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO alphapulse_app;
 GRANT SELECT ON stored_events, notification_tracking, leases TO alphapulse_app;
 GRANT EXECUTE ON FUNCTION log_append, log_track, lease_acquire, lease_renew, lease_release
