@@ -168,6 +168,8 @@ class Appender:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     outcomes = await self._call(live, in_doubt)
+            except psycopg.errors.ProgramLimitExceeded as error:  # psycopg counts it among the passing
+                await self._commit_apart(live, error)
             except PASSING as error:
                 self._last_error = error
                 in_doubt = True

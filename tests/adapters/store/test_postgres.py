@@ -13,7 +13,7 @@ from alphapulse.adapters.store import arrays, changes, postgres, statements
 from alphapulse.adapters.store.changes import Changes
 from alphapulse.adapters.store.connections import Connection
 from alphapulse.adapters.store.postgres import PostgresEventStore
-from alphapulse.domain.ports import StoredRecord
+from alphapulse.domain.ports import StoredRecord, StoreUnavailable
 from tests.adapters.store.events import event, run_of
 from tests.adapters.store.proxy import proxy_to
 
@@ -251,15 +251,23 @@ async def test_a_connection_that_died_is_replaced_under_a_read(
     assert await asyncio.gather(*(store.head() for _ in range(8))) == [1] * 8
 
 
-async def test_a_cancelled_read_leaves_the_store_usable(store: PostgresEventStore) -> None:
+async def test_a_cancelled_read_gives_its_thread_back_at_once(store: PostgresEventStore) -> None:
     await store.append([event("a", 1)])
-    for delay_s in (0.02, 0.05, 0.1):
-        slow = asyncio.create_task(store._connections.rows("SELECT pg_sleep(5)"))
-        await asyncio.sleep(delay_s)
-        slow.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await slow
-    assert await asyncio.gather(*(store.head() for _ in range(8))) == [1] * 8
+    slow = [asyncio.create_task(store._connections.rows("SELECT pg_sleep(15)")) for _ in range(8)]
+    await asyncio.sleep(0.5)
+    for task in slow:
+        task.cancel()
+    answers = await asyncio.gather(*slow, return_exceptions=True)
+    assert {type(a) for a in answers} == {asyncio.CancelledError}
+    heads = asyncio.gather(*(store.head() for _ in range(8)))
+    assert await asyncio.wait_for(heads, 5) == [1] * 8
+
+
+async def test_a_read_that_takes_too_long_is_given_up(database_url: str) -> None:
+    async with PostgresEventStore(database_url, timeout_s=0.5, readers=1) as store:
+        with pytest.raises(StoreUnavailable, match=r"no answer in 0\.5 s"):
+            await store._connections.rows("SELECT pg_sleep(15)")
+        assert await store.head() == 0
 
 
 # -- waiting --------------------------------------------------------------------------------------
