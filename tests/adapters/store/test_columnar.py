@@ -183,6 +183,14 @@ def test_a_number_of_more_than_64_bits_is_undecodable() -> None:
         decode_trades(framed(header + columns + b"\0"))
 
 
+@pytest.mark.parametrize("rest", [b"", b"\0\0", b"\0" * 9])
+def test_sides_that_are_missing_or_too_many_are_undecodable(rest: bytes) -> None:
+    header = struct.pack("<HBBBB", 1, 0, 0, 0, 3) + b"v\nS"
+    assert len(decode_trades(framed(header + bytes(4) + bytes(4) + b"\0")).columns) == 1
+    with pytest.raises(UndecodableEvent, match="1 trades end at"):
+        decode_trades(framed(header + bytes(4) + bytes(4) + rest))
+
+
 def test_an_instrument_that_cannot_be_is_undecodable() -> None:
     header = struct.pack("<HBBBB", 1, 0, 0, 0, 3) + b"V\nS"
     with pytest.raises(UndecodableEvent, match="venue 'V'"):
