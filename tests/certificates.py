@@ -10,6 +10,9 @@ import pytest
 # Not ed25519: PostgreSQL's channel binding knows no digest for it.
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
+# Python 3.13 verifies strictly: RFC 5280's key usage and key identifiers have to be there.
+LEAF = "basicConstraints=CA:FALSE\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+
 
 @dataclass(frozen=True)
 class Authority:
@@ -25,9 +28,8 @@ class Authority:
         """A certificate for ``name``; ``alternatives`` such as ``DNS:localhost,IP:127.0.0.1``."""
         request, key = self.directory / f"{name}.csr", self.directory / f"{name}.key"
         certificate, extensions = self.directory / f"{name}.crt", self.directory / f"{name}.ext"
-        extensions.write_text(
-            f"subjectAltName={alternatives}\n" if alternatives else "basicConstraints=CA:FALSE\n"
-        )
+        names = f"subjectAltName={alternatives}\n" if alternatives else ""
+        extensions.write_text(f"{LEAF}{names}")
         _openssl("req", *KEY, "-subj", f"/CN={name}", "-keyout", key, "-out", request)
         signed_by = ("-CA", self.certificate, "-CAkey", self.directory / "ca.key", "-CAcreateserial")
         _openssl(
@@ -51,6 +53,7 @@ def authority(directory: Path) -> Authority:
         pytest.skip("the openssl program is not installed: no certificates to test with")
     _openssl(
         *("req", "-x509", *KEY, "-days", "2", "-subj", "/CN=a CA of the tests"),
+        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         *("-keyout", directory / "ca.key", "-out", directory / "ca.crt"),
     )
     return Authority(directory)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -143,7 +144,8 @@ async def test_a_nats_server_that_refuses_us_is_found(
         url = server.url_without_credentials
         found = await findings(monkeypatch, open_directory / "data", NATS_URL=url, NATS_TOKEN="wr0ng")
         assert found["NATS"][0].verdict == "fail"
-        assert "Authorization" in found["NATS"][0].found
+        # It says why and hangs up; which of the two reaches us first is a matter of chance.
+        assert re.search("Authorization|reset", found["NATS"][0].found)
         assert "wr0ng" not in str(found)
     finally:
         server.stop()

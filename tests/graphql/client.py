@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 PROTOCOL = Subprotocol("graphql-transport-ws")
 
 
-async def eventually(holds: Callable[[], bool | Awaitable[bool]], within_s: float = 10.0) -> None:
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], within_s: float = 60.0) -> None:
     """Wait until ``holds``, which must be within some seconds."""
     async with asyncio.timeout(within_s):
         while True:
