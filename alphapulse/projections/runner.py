@@ -270,22 +270,28 @@ class Runner:
 
 
 async def pages(source: LogSource, after: int, limits: Limits) -> AsyncGenerator[Page, None]:
-    """What ``source`` holds after position ``after``, page by page, the next one read ahead."""
+    """What ``source`` holds after position ``after``, page by page; far behind, one is read ahead."""
     wanted = _FIRST_PAGE
 
     def read(position: int) -> asyncio.Task[Page]:
-        coming = source.next(position, limit=min(wanted, limits.page_events), timeout_s=limits.poll_s)
-        return asyncio.ensure_future(coming)
+        asked = min(wanted, limits.page_events)
+        return asyncio.ensure_future(source.next(position, limit=asked, timeout_s=limits.poll_s))
 
     ahead = read(after)
     try:
         while True:
             page = await ahead
+            lags = len(page.records) >= min(wanted, limits.page_events)
             if page.records:
                 # Events differ in size a thousandfold: ask for as many as have been a page of late.
                 wanted = max(1, limits.page_bytes * len(page.records) // (1 + _weight(page.records)))
-            ahead = read(page.scanned_to)
+            # Far behind, the next page loads while this one is folded. At the end of the log that would only
+            # fix its content too early: what comes meanwhile would wait for one batch more.
+            if lags:
+                ahead = read(page.scanned_to)
             yield page
+            if not lags:
+                ahead = read(page.scanned_to)
     finally:
         ahead.cancel()
         with suppress(asyncio.CancelledError, *UNAVAILABLE):
