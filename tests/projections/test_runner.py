@@ -383,5 +383,18 @@ async def test_pages_are_bounded_by_bytes_as_well_as_by_events(world: World) -> 
     limits = Limits(page_events=50, page_bytes=250_000, poll_s=0.1)
     async with aclosing(pages(Watched(world.store), 0, limits)) as coming:
         assert len((await anext(coming)).records) == 4
-        await asyncio.sleep(0)  # the next page is asked for by now
+        await anext(coming)
     assert asked == [50, 2]
+
+
+async def test_the_next_page_is_read_ahead_only_while_there_is_more_than_one(world: World) -> None:
+    """Near the end of the log it would be cut before the events that come during the fold."""
+    for version in range(1, 4):
+        await world.append(codec.new_event("others-a-1", version, Ignored("x")))
+    limits = Limits(page_events=2, poll_s=0.1)
+    async with aclosing(pages(StoreSource(world.store), 0, limits)) as coming:
+        assert [r.version for r in (await anext(coming)).records] == [1, 2]  # full: more is being read
+        assert [r.version for r in (await anext(coming)).records] == [3]
+        await world.append(codec.new_event("others-a-1", 4, Ignored("x")))
+        await world.append(codec.new_event("others-a-1", 5, Ignored("x")))
+        assert [r.version for r in (await anext(coming)).records] == [4, 5]
