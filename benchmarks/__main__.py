@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="GROUP", help="run these groups alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one JSON object a line here")
     args = parser.parse_args()
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=150)
     names = list(modules(args.only))
     if not names:
         console.print(f"no benchmark group is named {' '.join(args.only)}", style="red")
