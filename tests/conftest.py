@@ -9,6 +9,7 @@ Each xdist worker has servers of its own: they start in under a second and nothi
 """
 
 import asyncio
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,11 @@ from tests import servers
 # Kernels compile at their first call: a deadline would fail whichever example comes first.
 hypothesis.settings.register_profile("alphapulse", deadline=None)
 hypothesis.settings.load_profile("alphapulse")
+
+
+# A shell that starts us in the background makes us deaf to Ctrl-C, and every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
