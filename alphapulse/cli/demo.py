@@ -156,7 +156,7 @@ async def _ask(console: "Console", stack: "Stack") -> None:
     answer = stack.query(document, instrument=busiest["id"])
     days = answer["days"]
     title = f"   {busiest['id']}, {int(busiest['tradeCount']):,} trades, one bar a day"
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 3))
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 0, 0, 2))
     for heading in ("day", "high", "low", "close", "volume", "trades", "covered"):
         table.add_column(heading, justify="left" if heading == "day" else "right", no_wrap=True)
     for row in zip(*(days[name] for name in _COLUMNS), strict=True):
