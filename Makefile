@@ -28,7 +28,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 # The browser page; a machine that cannot reach npm packages gets a plain page, and everything else works.
 $(VENV)/.assets: web/build.py web/package-lock.json $(wildcard web/src/*) | $(VENV)/.installed
 	$(PY) web/build.py
-	@touch $@
+	@test ! -e alphapulse/graphql/assets/.built-from || touch $@
 
 demo: setup  ## a million trades through the store, NATS and the candles, then GraphQL over them
 	$(PY) -m alphapulse demo $(ARGS)
