@@ -132,7 +132,7 @@ async def test_credentials_of_any_shape_are_demanded(open_directory: Path, secre
             assert connection.is_open
         async with connected(NatsOptions(servers=(server.url_without_credentials,), **secret)) as connection:
             assert connection.is_open
-        with pytest.raises(BusUnavailable, match="Authorization"):
+        with pytest.raises(BusUnavailable, match=r"Authorization|credentials"):
             async with connected(NatsOptions(servers=(server.url_without_credentials,))):
                 pass
     finally:

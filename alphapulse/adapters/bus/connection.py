@@ -94,9 +94,8 @@ class Connection:
             self._watcher = asyncio.create_task(self._watch(), name="nats-watch")
         except TROUBLE as error:
             await self.close()
-            raise BusUnavailable(
-                f"cannot connect to {self._where}: {_plain(self._fault or error)}"
-            ) from error
+            met = self._fault or error
+            raise BusUnavailable(f"cannot connect to {self._where}: {_plain(met)}{_hint(met)}") from error
         except BaseException:
             await self.close()
             raise
@@ -215,6 +214,12 @@ def _set_result(future: asyncio.Future[Msg]) -> Callable[[Msg], None]:
             future.set_result(message)
 
     return deliver
+
+
+def _hint(error: BaseException) -> str:
+    """A server says why it refuses us and hangs up at once: the reset can overtake what it said."""
+    hung_up = isinstance(error, ConnectionResetError | BrokenPipeError | nats.errors.UnexpectedEOF)
+    return " (it hung up: are these the right credentials, and does it want TLS?)" if hung_up else ""
 
 
 def _plain(error: BaseException) -> str:
