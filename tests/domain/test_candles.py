@@ -95,7 +95,7 @@ times = st.one_of(
 trade = st.tuples(
     times,
     st.one_of(st.integers(1, 100), st.integers(1, 1 << 40)),
-    # With exponents 4 finer and 40 rows the sums still fit one partial; those that do not have their own test.
+    # 4 exponents finer and 40 of them, it still fits one partial; what does not has its own test.
     st.one_of(st.integers(0, 10**9), st.integers(0, 1 << 44)),
     st.sampled_from([1, -1, 0]),
     st.integers(0, 3),
