@@ -1,0 +1,120 @@
+"""How kernels are compiled, and the loops they share: sums and extremes over the last rows of a ring.
+
+No fastmath, so that the order of every sum is the one that is written. All kernels have one signature,
+so that a single compiled loop calls those of a plan, one after the other. Inner loops run over slots,
+through slices: then the compiler knows that nothing wraps around, and uses vector registers.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+from numba import njit, types
+
+from alphapulse.domain.analysis.fields import Floats, Int64s
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class View(NamedTuple):
+    """Which bars a kernel is to work on: rows ``first`` to ``last`` (excluded) of slots ``lo`` to ``hi``."""
+
+    bars: Floats  # [field, row & mask, slot], a ring
+    first: int
+    last: int
+    lo: int
+    hi: int
+    mask: int
+    seen: Int64s  # [slot]: bars before ``first``
+    warm: bool  # every slot has had more bars than the indicator's lookback
+
+
+_CUBE = types.Array(types.float64, 3, "C")
+_SQUARE = types.Array(types.float64, 2, "C")
+_LINE = types.Array(types.float64, 1, "C")
+_COUNTS = types.Array(types.int64, 1, "C")
+_WHOLE = types.int64
+VIEW = types.NamedTuple((_CUBE, *(_WHOLE,) * 5, _COUNTS, types.boolean), View)  # type: ignore[no-untyped-call]
+# view, params, lines, carry, out
+KERNEL = types.void(VIEW, _LINE, _CUBE, _SQUARE, _CUBE)
+
+
+@cache
+def compiled_kernel(function: Callable[..., None]) -> Any:
+    """``function`` in machine code under the signature of all kernels, cached on disk."""
+    return njit(KERNEL, cache=True, nogil=True, error_model="numpy")(function)
+
+
+def piece(function: F) -> F:
+    """Of what kernels are made: compiled, exact, free of the interpreter's lock."""
+    return njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[return-value]
+
+
+@piece
+def window_sum(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
+    """``into[i]``: sum of the last ``count`` rows of ``ring[row & mask, lo + i]``, oldest to newest."""
+    mask = ring.shape[0] - 1
+    x = ring[(row - count + 1) & mask, lo:hi]
+    for i in range(x.shape[0]):
+        into[i] = x[i]
+    for back in range(count - 2, -1, -1):
+        x = ring[(row - back) & mask, lo:hi]
+        for i in range(x.shape[0]):
+            into[i] += x[i]
+
+
+@piece
+def window_max(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
+    """``into[i]``: the largest of the last ``count`` rows."""
+    mask = ring.shape[0] - 1
+    x = ring[(row - count + 1) & mask, lo:hi]
+    for i in range(x.shape[0]):
+        into[i] = x[i]
+    for back in range(count - 2, -1, -1):
+        x = ring[(row - back) & mask, lo:hi]
+        for i in range(x.shape[0]):
+            into[i] = x[i] if x[i] > into[i] else into[i]
+
+
+@piece
+def window_min(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
+    """``into[i]``: the smallest of the last ``count`` rows."""
+    mask = ring.shape[0] - 1
+    x = ring[(row - count + 1) & mask, lo:hi]
+    for i in range(x.shape[0]):
+        into[i] = x[i]
+    for back in range(count - 2, -1, -1):
+        x = ring[(row - back) & mask, lo:hi]
+        for i in range(x.shape[0]):
+            into[i] = x[i] if x[i] < into[i] else into[i]
+
+
+@piece
+def exponential(
+    x: Floats, alpha: float, count: int, skip: int, view: View, row: int, mean: Floats, into: Floats
+) -> None:
+    """One step of mean + alpha * (x - mean), seeded with the mean of the first ``count`` values.
+
+    ``x``, ``mean`` (carried along, 0 at first) and ``into`` are slices of the slots of ``view``. The first
+    ``skip`` bars of a slot have no ``x``: an average of an average begins when the inner one is there.
+    ``into`` is NaN until the seed. Seeding is TA-Lib's.
+    """
+    if view.warm:
+        for i in range(x.shape[0]):
+            value = mean[i] + alpha * (x[i] - mean[i])
+            mean[i] = value
+            into[i] = value
+        return
+    for i in range(x.shape[0]):
+        nth = view.seen[view.lo + i] + (row - view.first) - skip
+        if nth < 0:
+            into[i] = float("nan")
+        elif nth < count - 1:
+            mean[i] += x[i]
+            into[i] = float("nan")
+        elif nth == count - 1:
+            mean[i] = (mean[i] + x[i]) / count
+            into[i] = mean[i]
+        else:
+            mean[i] += alpha * (x[i] - mean[i])
+            into[i] = mean[i]

@@ -1,0 +1,232 @@
+"""Rolling state of many slots (an instrument in a timeframe each) at once: a bar in, all outputs out.
+
+A ``Plan`` says which indicators, a ``Panel`` holds their state as a struct of arrays: a ring of the last
+bars, rings of the indicators' own, and a few floats of each recursion. One bar costs the same however
+long the history. However the bars are handed in, one by one, in chunks, some slots or all, restored from
+a snapshot at any bar, the outputs are the same bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.typed import List
+
+from alphapulse.domain.analysis.compiled import KERNEL, View, compiled_kernel, piece
+from alphapulse.domain.analysis.fields import (
+    CLOSE,
+    FIELDS,
+    HIGH,
+    INPUTS,
+    LOW,
+    TRUE_RANGE,
+    TYPICAL,
+    Floats,
+    Int64s,
+)
+from alphapulse.domain.analysis.registry import Spec
+
+_MAGIC = b"APS1"
+
+
+class BadSnapshot(ValueError):
+    """Taken from another plan, or damaged."""
+
+
+class Plan:
+    """Indicators in a fixed order; ``columns`` names the outputs."""
+
+    def __init__(self, specs: Iterable[Spec]) -> None:
+        self.specs = tuple(specs)
+        self.columns = tuple(column for spec in self.specs for column in spec.columns)
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError(f"an indicator stands twice in {', '.join(map(str, self.specs))}")
+        counts = [
+            (s.known.lines(s.params), s.known.carries(s.params), len(s.known.outputs)) for s in self.specs
+        ]
+        # Where the rings, carried floats and outputs of each indicator begin.
+        self.edges: Int64s = np.zeros((len(counts) + 1, 3), dtype=np.int64)
+        self.edges[1:] = np.cumsum(np.array(counts, dtype=np.int64).reshape(-1, 3), axis=0)
+        self.lines, self.carries, self.outputs = self.edges[-1].tolist()
+        self.window = max([1, *(s.known.window(s.params) for s in self.specs)])  # 1: for the true range
+        self.params: Floats = np.zeros((len(counts), max([1, *(len(s.params) for s in self.specs)])))
+        for i, spec in enumerate(self.specs):
+            self.params[i, : len(spec.params)] = spec.params
+        lookbacks = [bars for s in self.specs for bars in s.known.lookbacks(s.params)]
+        self.lookbacks: Int64s = np.array(lookbacks, dtype=np.int64)
+
+    @cached_property
+    def kernels(self) -> Any:
+        """A list of compiled functions that compiled code can call."""
+        functions = List.empty_list(types.FunctionType(KERNEL))
+        for spec in self.specs:
+            functions.append(compiled_kernel(spec.known.kernel))
+        return functions
+
+    @cached_property
+    def lookback(self) -> int:
+        """Bars before every output has a value."""
+        return max(self.lookbacks.tolist(), default=0)
+
+    @cached_property
+    def forgets(self) -> int | None:
+        """Bars after which the first bar shows in no output; None: it always does."""
+        bars: list[int | None] = [spec.known.forgets(spec.params) for spec in self.specs]
+        return None if None in bars else max((b for b in bars if b is not None), default=1)
+
+    @cached_property
+    def floats(self) -> int:
+        """In the snapshot of one slot."""
+        return self.carries + (FIELDS + self.lines) * self.window
+
+
+class Panel:
+    """The state of ``slots`` slots. Works on at most ``chunk`` rows at once: on history more is faster."""
+
+    def __init__(self, plan: Plan, slots: int, *, chunk: int = 1) -> None:
+        self.plan, self.slots, self.chunk = plan, slots, chunk
+        rows = 1 << (plan.window + chunk - 1).bit_length()
+        self.seen: Int64s = np.zeros(slots, dtype=np.int64)
+        self._row: Int64s = np.zeros(slots, dtype=np.int64)  # where the next bar of a slot goes
+        self._even = True  # all of them stand at the same row
+        self._bars: Floats = np.full((FIELDS, rows, slots), np.nan)
+        self._lines: Floats = np.full((plan.lines, rows, slots), np.nan)
+        self._carry: Floats = np.zeros((plan.carries, slots))
+        self._out: Floats = np.empty((plan.outputs, chunk, slots))
+
+    def advance(self, bars: Floats, lo: int = 0, hi: int | None = None) -> Floats:
+        """Outputs of shape (outputs, T, hi - lo) for ``bars`` of shape (INPUTS, T, hi - lo), oldest first.
+
+        Without ``lo`` and ``hi`` all slots take part. Row t of the result depends on the bars up to row t.
+        NaN until an output has had the bars that it needs. The array is the caller's.
+        """
+        hi = self.slots if hi is None else hi
+        inputs, count, width = bars.shape
+        if inputs != INPUTS or width != hi - lo or not 0 <= lo <= hi <= self.slots:
+            raise ValueError(f"bars of shape {bars.shape} for slots {lo} to {hi} of {self.slots}")
+        result = np.empty((self.plan.outputs, count, width))
+        runs = self._runs(lo, hi)
+        for begin in range(0, count, self.chunk):
+            end = min(begin + self.chunk, count)
+            for a, b in runs:
+                self._work(bars[:, begin:end, a - lo : b - lo], a, b)
+            result[:, begin:end] = self._out[:, : end - begin, lo:hi]
+        return result
+
+    def step(self, bars: Floats) -> Floats:
+        """Outputs (outputs, slots) of one bar a slot, (INPUTS, slots). The next call overwrites them."""
+        for a, b in self._runs(0, self.slots):
+            self._work(bars[:, None, a:b], a, b)
+        return self._out[:, 0]
+
+    def _runs(self, lo: int, hi: int) -> list[tuple[int, int]]:
+        """Neighbouring slots whose rings stand at the same row: those can be worked on together."""
+        if self._even or lo == hi:
+            return [(lo, hi)] * (lo < hi)
+        row = self._row
+        cuts = np.flatnonzero(row[lo + 1 : hi] != row[lo : hi - 1])
+        edges = [lo, *(cuts + lo + 1).tolist(), hi]
+        return list(pairwise(edges))
+
+    def _work(self, bars: Floats, lo: int, hi: int) -> None:
+        plan, first = self.plan, int(self._row[lo])
+        state = (self._bars, self._lines, self._carry, self._out, self.seen)
+        _advance(plan.kernels, plan.params, plan.edges, plan.lookbacks, *state, bars, first, lo, hi)
+        self._row[lo:hi] += bars.shape[1]
+        if (lo, hi) != (0, self.slots):
+            self._even = False
+
+    def snapshot(self, slot: int = 0) -> bytes:
+        """All that ``slot`` has to know of its past; the same bytes wherever the slot stands."""
+        window, mask = self.plan.window, self._bars.shape[1] - 1
+        rows = (self._row[slot] - window + np.arange(window)) & mask
+        parts = (self._carry[:, slot], self._bars[:, rows, slot], self._lines[:, rows, slot])
+        body = np.concatenate([part.ravel() for part in parts])
+        return _MAGIC + int(self.seen[slot]).to_bytes(8, "little") + body.astype("<f8").tobytes()
+
+    def restore(self, snapshot: bytes, slot: int = 0) -> None:
+        """Put ``slot`` where it was when ``snapshot`` was taken of one under the same plan.
+
+        Raises:
+            BadSnapshot: it is of another plan.
+        """
+        plan = self.plan
+        if snapshot[:4] != _MAGIC or len(snapshot) != 12 + 8 * plan.floats:
+            raise BadSnapshot(f"{len(snapshot)} bytes, the plan takes {12 + 8 * plan.floats}")
+        body = np.frombuffer(snapshot, dtype="<f8", offset=12)
+        mask = self._bars.shape[1] - 1
+        rows = (self._row[slot] - plan.window + np.arange(plan.window)) & mask
+        split = (plan.carries, plan.carries + FIELDS * plan.window)
+        self._carry[:, slot] = body[: split[0]]
+        self._bars[:, rows, slot] = body[split[0] : split[1]].reshape(FIELDS, plan.window)
+        self._lines[:, rows, slot] = body[split[1] :].reshape(plan.lines, plan.window)
+        self.seen[slot] = int.from_bytes(snapshot[4:12], "little")
+
+
+def compute(specs: Sequence[Spec], bars: Floats, *, chunk: int = 256) -> Floats:
+    """Outputs (outputs, T) of one slot over its whole history ``bars`` of shape (INPUTS, T)."""
+    return Panel(Plan(specs), 1, chunk=chunk).advance(bars[:, :, None])[:, :, 0]
+
+
+@piece
+def _advance(
+    kernels: Any,
+    params: Floats,
+    edges: Int64s,
+    lookbacks: Int64s,
+    bars: Floats,
+    lines: Floats,
+    carry: Floats,
+    out: Floats,
+    seen: Int64s,
+    new: Floats,
+    first: int,
+    lo: int,
+    hi: int,
+) -> None:
+    """Put ``new`` rows into the ring, run every kernel over them, and count them as seen."""
+    count, mask = new.shape[1], bars.shape[1] - 1
+    _push(new, bars, first, lo, hi)
+    youngest = seen[lo]
+    for n in range(lo, hi):
+        youngest = min(youngest, seen[n])
+    for k in range(len(kernels)):
+        line, float_, value = edges[k]
+        line_end, float_end, value_end = edges[k + 1]
+        longest = lookbacks[value]
+        for o in range(value, value_end):
+            longest = max(longest, lookbacks[o])
+        warm = youngest > longest
+        view = View(bars, first, first + count, lo, hi, mask, seen, warm)
+        kernels[k](view, params[k], lines[line:line_end], carry[float_:float_end], out[value:value_end])
+        if not warm:
+            for o in range(value, value_end):
+                for n in range(lo, hi):
+                    for t in range(min(count, lookbacks[o] - seen[n])):
+                        out[o, t, n] = np.nan
+    for n in range(lo, hi):
+        seen[n] += count
+
+
+@piece
+def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
+    """Put ``new`` rows into the ring, with what is derived from them."""
+    mask = bars.shape[1] - 1
+    for t in range(new.shape[1]):
+        at, before = (first + t) & mask, (first + t - 1) & mask
+        for field in range(INPUTS):
+            to = bars[field, at, lo:hi]
+            for i in range(to.shape[0]):
+                to[i] = new[field, t, i]
+        high, low, close = bars[HIGH, at, lo:hi], bars[LOW, at, lo:hi], bars[CLOSE, at, lo:hi]
+        last = bars[CLOSE, before, lo:hi]
+        typical, span = bars[TYPICAL, at, lo:hi], bars[TRUE_RANGE, at, lo:hi]
+        for i in range(high.shape[0]):
+            typical[i] = (high[i] + low[i] + close[i]) / 3.0
+            # The first bar has none before it: last is NaN then, and so is the true range.
+            top = high[i] if high[i] > last[i] else last[i]
+            bottom = low[i] if low[i] < last[i] else last[i]
+            span[i] = top - bottom
