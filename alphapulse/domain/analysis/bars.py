@@ -1,7 +1,8 @@
 """Closed bars of one instrument and timeframe as an analysis sees them: as they were when they ended.
 
-A bar is known when the venue's clock has passed its end, by an event of the log. What is recorded about it
-later (a late trade, a venue's correction) does not reach back: an analysis of the past gives what it gave then.
+A bar is known when the venue's clock has passed its end, by an event of the log. What is recorded about
+it later (a late trade, a venue's correction) does not reach back: an analysis of the past gives what it
+gave then.
 """
 
 from dataclasses import dataclass
@@ -33,12 +34,13 @@ class Bars:
     flags: Int64s  # (T,)
 
     def __len__(self) -> int:
-        return self.values.shape[1]
+        return len(self.known_time)
 
     @property
     def start(self) -> Int64s:
         """Open times in minutes since 1970 UTC."""
-        return self.values[TIME].astype(np.int64)
+        minutes: Int64s = self.values[TIME].astype(np.int64)
+        return minutes
 
     def take(self, rows: slice) -> "Bars":
         """The same bars, only ``rows``."""

@@ -80,7 +80,7 @@ class Plan:
     @cached_property
     def floats(self) -> int:
         """In the snapshot of one slot."""
-        return self.carries + (FIELDS + self.lines) * self.window
+        return int(self.carries + (FIELDS + self.lines) * self.window)
 
 
 class Panel:
