@@ -13,6 +13,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from alphapulse.adapters.store import columnar
+from alphapulse.domain.analysis.models import ModelFitted
 from alphapulse.domain.market.events import (
     BarsObserved,
     FeedConnected,
@@ -215,6 +216,7 @@ FORMS: Mapping[str, Form] = {
     "feed.watermark_passed.v1": json_form(WatermarkPassed, lambda e: e.time),
     "market.rows_refused.v1": json_form(RowsRefused),
     "market.import_finished.v1": json_form(ImportFinished, lambda e: e.time_hi),
+    "models.fitted.v1": json_form(ModelFitted, lambda e: e.model.trained.known_time),
 }
 UPCASTERS: Mapping[str, tuple[str, Upcaster]] = {}  # no event has changed yet
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 
 from alphapulse.adapters.store.codec import codec
+from alphapulse.domain.analysis.models import FittedModel, ModelFitted, Trained
 from alphapulse.domain.market.events import (
     FeedConnected,
     FeedLost,
@@ -48,6 +49,34 @@ EXAMPLES: tuple[object, ...] = (
         refused=1,
         time_lo=_TIME,
         time_hi=None,
+    ),
+    ModelFitted(
+        version=2,
+        part=1,
+        parts=1,
+        digest=_SHA,
+        model=FittedModel(
+            name="btc-1h",
+            kind="regime_hmm",
+            instrument="kraken:BTC/USD",
+            timeframe=60,
+            features=("realized_volatility(period=20)",),
+            recipe={"states": 2},
+            trained=Trained(
+                first_start=28_272_000,
+                last_start=28_331_940,
+                first_position=12,
+                last_position=1_034,
+                known_time=_TIME,
+                bars=1_000,
+            ),
+            parameters={"means": [[-0.5], [1.25]]},
+            artifact=b"onnx",
+            metrics={"log_likelihood": -1234.5},
+            code_versions={"realized_volatility": 1},
+            libraries={"hmmlearn": "0.3.3"},
+            seed=7,
+        ),
     ),
 )
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from alphapulse.adapters.store import codec as codec_module
 from alphapulse.adapters.store.codec import FORMS, Codec, codec, content_id, json_form
+from alphapulse.domain.analysis.models import FittedModel, ModelFitted, Trained
 from alphapulse.domain.market.events import (
     FeedConnected,
     FeedLost,
@@ -29,6 +30,7 @@ from tests.adapters.store.market import any_bars, any_trades, bars, trades
 
 SAMPLES = Path(__file__).parents[2] / "stored_events"
 TEXT, NS = st.text(max_size=50), st.integers(-(1 << 63), (1 << 63) - 1)
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def record(name: str, state: bytes) -> StoredRecord:
@@ -74,6 +76,30 @@ ANY_EVENT = st.one_of(
         time_lo=st.none() | NS,
         time_hi=st.none() | NS,
     ),
+    st.builds(
+        ModelFitted,
+        **dict.fromkeys(("version", "part", "parts"), NS),
+        digest=TEXT,
+        model=st.builds(
+            FittedModel,
+            **dict.fromkeys(("name", "kind", "instrument"), TEXT),
+            timeframe=NS,
+            features=st.lists(TEXT, max_size=3).map(tuple),
+            recipe=st.dictionaries(TEXT, NS | TEXT, max_size=3),
+            trained=st.builds(
+                Trained,
+                **dict.fromkeys(
+                    ("first_start", "last_start", "first_position", "last_position", "known_time", "bars"), NS
+                ),
+            ),
+            parameters=st.dictionaries(TEXT, st.lists(FINITE, max_size=3), max_size=3),
+            artifact=st.binary(max_size=50),
+            metrics=st.dictionaries(TEXT, FINITE, max_size=3),
+            code_versions=st.dictionaries(TEXT, NS, max_size=3),
+            libraries=st.dictionaries(TEXT, TEXT, max_size=3),
+            seed=NS,
+        ),
+    ),
 )
 
 
@@ -98,7 +124,7 @@ def test_no_sample_is_without_its_name() -> None:
 
 def test_every_form_is_sampled_by_the_property_above() -> None:
     """An event added to the registry has to be added to ANY_EVENT as well."""
-    sampled = {FeedConnected, FeedLost, GapClosed, ImportFinished, RowsRefused, WatermarkPassed}
+    sampled = {FeedConnected, FeedLost, GapClosed, ImportFinished, RowsRefused, WatermarkPassed, ModelFitted}
     assert {form.type for form in FORMS.values()} == sampled | {type(trades()), type(bars())}
 
 
