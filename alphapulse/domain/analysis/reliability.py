@@ -234,7 +234,7 @@ def _expected(resolved: Detections, market: _Market) -> tuple[float, float]:
             if weight := np.count_nonzero(there == up) / len(resolved):
                 rate += weight * expected
                 variance += weight * weight / base.effective
-    return rate, 1 / variance
+    return float(rate), float(1 / variance)
 
 
 def uniqueness(resolved: Int64s, bars: Int64s, size: int, horizon: int) -> Floats:
