@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from numba import njit, types
+from numba.extending import intrinsic
 
 from alphapulse.domain.analysis.fields import Floats, Int64s
 
@@ -35,14 +36,43 @@ _LINE = types.Array(types.float64, 1, "C")
 _COUNTS = types.Array(types.int64, 1, "C")
 _WHOLE = types.int64
 VIEW = types.NamedTuple((_CUBE, *(_WHOLE,) * 5, _COUNTS, types.boolean), View)  # type: ignore[no-untyped-call]
-# view, params, lines, carry, out
-KERNEL = types.void(VIEW, _LINE, _CUBE, _SQUARE, _CUBE)
+_ARGUMENTS = (VIEW, _LINE, _CUBE, _SQUARE, _CUBE)  # view, params, lines, carry, out
+KERNEL = types.void(*_ARGUMENTS)
 
 
 @cache
 def compiled_kernel(function: Callable[..., None]) -> Any:
     """``function`` in machine code under the signature of all kernels, cached on disk."""
     return njit(KERNEL, cache=True, nogil=True, error_model="numpy")(function)
+
+
+def kernel_address(function: Callable[..., None]) -> int:
+    """Where the machine code of ``function`` begins, for as long as the process lives.
+
+    numba's own list of functions would do, but compiles an ``append`` for each of them (a second each),
+    and takes 3 µs to hand over at every call.
+    """
+    (result,) = compiled_kernel(function).overloads.values()
+    address: int = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+    return address
+
+
+def _call_kernel(typing: Any, address: Any, view: Any, params: Any, lines: Any, carry: Any, out: Any) -> Any:
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        convention = context.call_conv
+        kind = convention.get_function_type(types.none, _ARGUMENTS)
+        function = builder.inttoptr(given[0], kind.as_pointer())
+        status, _ = convention.call_function(builder, function, types.none, _ARGUMENTS, given[1:])
+        with builder.if_then(status.is_error):
+            convention.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *_ARGUMENTS), generate
+
+
+# In compiled code, call_kernel(address, view, params, lines, carry, out) calls the kernel that begins there.
+call_kernel: Any = intrinsic(_call_kernel)
 
 
 def piece(function: F) -> F:
