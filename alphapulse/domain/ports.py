@@ -147,6 +147,10 @@ class EventStore(Protocol):
         """Batches of ``stream`` whose id range meets [id_lo, id_hi], in version order."""
         ...
 
+    async def streams(self, prefix: str) -> Sequence[str]:
+        """Every stream that begins with ``prefix``, in order of code points."""
+        ...
+
     async def version(self, stream: str) -> int:
         """The last version of ``stream``; 0 when it is empty."""
         ...

@@ -441,6 +441,24 @@ async def test_every_stream_is_in_one_part(store: EventStore, parts: int) -> Non
     )
 
 
+async def test_the_streams_of_a_prefix_are_those_that_begin_with_it(store: EventStore) -> None:
+    names = [
+        "bars-a-X",
+        "trades",
+        "trades-",
+        "trades-a-X",
+        "trades-a-Ä",
+        "trades-b-X",
+        "tradesmen-a",
+        "Trades-a",
+    ]
+    for name in names:
+        await store.append(run_of(name, 1, 2))
+    assert await store.streams("trades-") == ["trades-", "trades-a-X", "trades-a-Ä", "trades-b-X"]
+    assert await store.streams("") == sorted(names)
+    assert await store.streams("none") == []
+
+
 async def test_a_stream_is_read_in_order_from_a_version_on(store: EventStore) -> None:
     await store.append([event("a", 1), event("b", 1), event("a", 2), event("a", 3)])
     assert [r.version for r in await store.read_stream("a")] == [1, 2, 3]

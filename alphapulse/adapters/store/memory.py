@@ -134,6 +134,10 @@ class MemoryEventStore:
             if r.id_lo is not None and r.id_hi is not None and r.id_hi >= id_lo and r.id_lo <= id_hi
         ]
 
+    async def streams(self, prefix: str) -> Sequence[str]:
+        self._fail("read")
+        return sorted(s for s, records in self._streams.items() if records and s.startswith(prefix))
+
     async def version(self, stream: str) -> int:
         self._fail("read")
         return len(self._stream(stream))

@@ -91,6 +91,11 @@ class PostgresEventStore:
         rows = await self._connections.rows(statements.OVERLAPPING, (stream, id_lo, id_hi))
         return [statements.record(row) for row in rows]
 
+    async def streams(self, prefix: str) -> Sequence[str]:
+        ((is_plain,),) = await self._connections.rows(statements.BY_CODE_POINT)
+        bounds = {"prefix": prefix, "first": prefix if is_plain else ""}
+        return sorted(row[0] for row in await self._connections.rows(statements.STREAMS, bounds))
+
     async def version(self, stream: str) -> int:
         return int((await self._connections.rows(statements.VERSION, (stream,)))[0][0])
 

@@ -17,6 +17,20 @@ HEAD = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
 VERSION = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = %s"
 POSITION_AT = "SELECT log_position_at(%s)"
 LISTEN = "LISTEN alphapulse_log"
+# From one stream to the next along the index. Where texts are ordered by code points, those of a prefix
+# stand together; elsewhere (a database that others set up) every stream is looked at.
+BY_CODE_POINT = (
+    "SELECT datcollate IN ('C', 'POSIX') OR datlocprovider = 'b' FROM pg_database"
+    " WHERE datname = current_database()"
+)
+STREAMS = """
+WITH RECURSIVE found (stream) AS (
+    (SELECT originator_id FROM stored_events WHERE originator_id >= %(first)s ORDER BY 1 LIMIT 1)
+    UNION ALL
+    SELECT (SELECT e.originator_id FROM stored_events e WHERE e.originator_id > f.stream ORDER BY 1 LIMIT 1)
+    FROM found f WHERE starts_with(f.stream, %(first)s)
+)
+SELECT stream FROM found WHERE starts_with(stream, %(prefix)s)"""
 READ_STREAM = (
     f"SELECT {COLUMNS} FROM stored_events WHERE originator_id = %s AND originator_version > %s"
     " ORDER BY originator_version LIMIT %s"
