@@ -25,6 +25,7 @@ COMMANDS: dict[str, Leaf | Branch] = {
     ),
     "generate": Leaf("generate", "generate", "Generate lifelike trades into the log or a file."),
     "candles": Leaf("candles", "candles", "Show the latest candles of an instrument."),
+    "chart": Leaf("chart", "chart", "Draw bars with indicators, patterns, levels and regimes."),
     "log": Leaf("log", "log", "Show where the log ends, who is behind it, and its events."),
     "projections": Branch(
         "How read models stand, and their rebuilds.",

@@ -57,7 +57,7 @@ async def _ask(instrument: str, timeframe: int, last: int, as_of: str | None, fi
 
     settings = load()
     async with event_store(settings) as store:
-        position = None if as_of is None else await _position(store, as_of)
+        position = None if as_of is None else await position_of(store, as_of)
         db = await AsyncConnection.connect(connection_info(settings.database(), role=None), autocommit=True)
         async with db:
             found = await series(
@@ -68,7 +68,7 @@ async def _ask(instrument: str, timeframe: int, last: int, as_of: str | None, fi
     return {"instrument": instrument, "position": found.position, "count": found.count, "columns": columns}
 
 
-async def _position(store: Any, as_of: str) -> int:
+async def position_of(store: Any, as_of: str) -> int:
     """The position that ``as_of`` means.
 
     Raises:

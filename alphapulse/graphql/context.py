@@ -26,7 +26,8 @@ class Services:
     store: EventStore
     decode: Decode
     history: History
-    notices: ReadNotices
+    notices: ReadNotices  # of the candles
+    feature_notices: ReadNotices
     looks: Looks
     hub: Hub
     rates: Rates

@@ -7,6 +7,7 @@ from strawberry.types import ExecutionContext
 
 from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
+from alphapulse.graphql.indicators import IndicatorQuery
 from alphapulse.graphql.instruments import InstrumentQuery
 from alphapulse.graphql.log import LogQuery, LogSubscription
 from alphapulse.graphql.scalars import SCALARS
@@ -14,7 +15,7 @@ from alphapulse.graphql.trades import TradeQuery
 
 
 @strawberry.type
-class Query(InstrumentQuery, CandleQuery, TradeQuery, LogQuery):
+class Query(InstrumentQuery, CandleQuery, TradeQuery, IndicatorQuery, LogQuery):
     pass
 
 

@@ -30,6 +30,7 @@ from alphapulse.projections.notices import ReadNotices
 
 log = logging.getLogger(__name__)
 
+FEATURES = "features"
 READERS = 8  # connections that answer queries; more requests wait for their turn
 WAIT_S = 5.0  # for one of them
 
@@ -67,14 +68,16 @@ async def open_services(
         )
         await reads.open()
         stack.push_async_callback(reads.close)
-        notices = ReadNotices(connect, Candles.name)
+        notices, feature_notices = ReadNotices(connect, Candles.name), ReadNotices(connect, FEATURES)
         await stack.enter_async_context(_running(notices))
+        await stack.enter_async_context(_running(feature_notices))
         yield Services(
             reads=reads,
             store=store,
             decode=codec.decode,
             history=History(store, codec.decode),
             notices=notices,
+            feature_notices=feature_notices,
             looks=Looks(reads),
             hub=Hub(limits.queue_messages),
             rates=Rates(limits.rate_cost_per_s, limits.rate_burst_cost, limits.rate_keys, time.monotonic),
