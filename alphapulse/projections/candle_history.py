@@ -15,14 +15,13 @@ from psycopg.rows import TupleRow
 
 from alphapulse.domain.market import kernels as k
 from alphapulse.domain.market.bars import Bar, exact, merged
-from alphapulse.domain.market.candles import Batch, PartialBars, extent, fold_batches, wide
+from alphapulse.domain.market.candles import Batch, PartialBars, extent, fold_batches, venue_table, wide
 from alphapulse.domain.market.columns import Int64s
 from alphapulse.domain.market.coverage import Bools
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.timeframes import LABELS, MINUTE_NS, bar_start
 from alphapulse.domain.ports import Decode, EventStore, Recorded
 from alphapulse.projections.candle_view import QueryTooLarge, View, ask
-from alphapulse.projections.candles import venue_table
 
 MAX_BLOCKS = 200_000  # looked at for one answer
 MAX_TRADES = 2_000_000  # read again for one answer: about a fifth of a second

@@ -19,9 +19,8 @@ from sqlalchemy import BigInteger, DateTime, Integer, Numeric, SmallInteger, Tab
 
 from alphapulse.domain.market import kernels as k
 from alphapulse.domain.market.bars import exact
-from alphapulse.domain.market.candles import Batch, PartialBars, extent, fold_batches, wide
+from alphapulse.domain.market.candles import Batch, PartialBars, extent, fold_batches, venue_table, wide
 from alphapulse.domain.market.candles import Table as BarTable
-from alphapulse.domain.market.columns import BarColumns
 from alphapulse.domain.market.events import (
     BarsObserved,
     FeedConnected,
@@ -30,7 +29,7 @@ from alphapulse.domain.market.events import (
     TradesObserved,
     WatermarkPassed,
 )
-from alphapulse.domain.market.timeframes import LABELS, MINUTE_NS, bar_start
+from alphapulse.domain.market.timeframes import LABELS, MINUTE_NS
 from alphapulse.domain.ports import Recorded
 from alphapulse.projections.candle_tables import candles, instruments, market_evidence
 from alphapulse.projections.pg_copy import HAS_ALL, HAS_BASE, HAS_QUOTE, HEADER, TRAILER, candle_rows
@@ -353,41 +352,6 @@ def venue_bars(event: BarsObserved, position: int) -> VenueBars:
     )
     minutes = table[:, k.MINUTE]
     return VenueBars(str(event.instrument), timeframe, int(minutes[0]), int(minutes[-1]), rows)
-
-
-def venue_table(columns: BarColumns, timeframe: int, position: int) -> BarTable:
-    """``columns`` in the fields of the fold, sorted by minute, each start once.
-
-    Raises:
-        ValueError: as for ``venue_bars``.
-    """
-    if timeframe not in LABELS:
-        raise ValueError(f"bars of {timeframe} minutes: the timeframes are {sorted(LABELS)} minutes")
-    minutes = columns.start // MINUTE_NS
-    off = (columns.start % MINUTE_NS != 0) | (bar_start(minutes, timeframe) != minutes)
-    if off.any():
-        raise ValueError(f"no bar of {timeframe} minutes begins at {columns.start[off][0]} ns")
-    # unique keeps the first of equals, so look from the end.
-    _, from_end = np.unique(minutes[::-1], return_index=True)
-    row = len(columns) - 1 - from_end
-    table = np.zeros((len(row), k.WIDTH), dtype=np.int64)
-    table[:, k.MINUTE] = minutes[row]
-    for target, source in (
-        (k.OPEN, columns.open),
-        (k.HIGH, columns.high),
-        (k.LOW, columns.low),
-        (k.CLOSE, columns.close),
-        (k.BASE_LO, columns.volume),
-        (k.QUOTE_LO, columns.volume),
-        (k.COUNT, columns.trade_count),
-        (k.OPEN_TIME, columns.start),
-        (k.CLOSE_TIME, columns.start + (timeframe * MINUTE_NS - 1)),
-    ):
-        table[:, target] = source[row]
-    table[:, k.BASE_HI] = table[:, k.QUOTE_HI] = table[:, k.BASE_LO] >> 63
-    table[:, k.MINUTES] = timeframe
-    table[:, k.POSITION] = position
-    return table
 
 
 async def _copy(db: AsyncConnection[Any], table: str, rows: Sequence[memoryview]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphapulse.domain.market import kernels as k
-from alphapulse.domain.market.columns import TradeColumns
+from alphapulse.domain.market.columns import BarColumns, TradeColumns
 from alphapulse.domain.market.timeframes import LABELS, MINUTE_NS, bar_start
 
 Table = NDArray[np.int64]  # (bars, kernels.WIDTH)
@@ -189,6 +189,41 @@ def roll_up(minutes: Table, late: Table, timeframes: Sequence[int]) -> Iterator[
             used = k.roll_up(source, timeframe, int(bar_start(0, timeframe)), late, coarser)
             finer, finer_timeframe = coarser[:used], timeframe
         yield timeframe, finer
+
+
+def venue_table(columns: BarColumns, timeframe: int, position: int) -> Table:
+    """``columns`` in the fields of the fold, sorted by minute, each start once.
+
+    Raises:
+        ValueError: the timeframe is none of ours, or a bar does not begin where one of that timeframe does.
+    """
+    if timeframe not in LABELS:
+        raise ValueError(f"bars of {timeframe} minutes: the timeframes are {sorted(LABELS)} minutes")
+    minutes = columns.start // MINUTE_NS
+    off = (columns.start % MINUTE_NS != 0) | (bar_start(minutes, timeframe) != minutes)
+    if off.any():
+        raise ValueError(f"no bar of {timeframe} minutes begins at {columns.start[off][0]} ns")
+    # unique keeps the first of equals, so look from the end.
+    _, from_end = np.unique(minutes[::-1], return_index=True)
+    row = len(columns) - 1 - from_end
+    table = np.zeros((len(row), k.WIDTH), dtype=np.int64)
+    table[:, k.MINUTE] = minutes[row]
+    for target, source in (
+        (k.OPEN, columns.open),
+        (k.HIGH, columns.high),
+        (k.LOW, columns.low),
+        (k.CLOSE, columns.close),
+        (k.BASE_LO, columns.volume),
+        (k.QUOTE_LO, columns.volume),
+        (k.COUNT, columns.trade_count),
+        (k.OPEN_TIME, columns.start),
+        (k.CLOSE_TIME, columns.start + (timeframe * MINUTE_NS - 1)),
+    ):
+        table[:, target] = source[row]
+    table[:, k.BASE_HI] = table[:, k.QUOTE_HI] = table[:, k.BASE_LO] >> 63
+    table[:, k.MINUTES] = timeframe
+    table[:, k.POSITION] = position
+    return table
 
 
 def wide(bar: Sequence[int], high_field: int) -> int:
