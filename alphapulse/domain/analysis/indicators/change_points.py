@@ -41,7 +41,7 @@ def _observe(close: float, last: float, carry: Floats, n: int, calibrate: float,
         if carry[_AGE, n] >= calibrate:
             carry[_UNIT, n] = carry[_TOTAL, n] / carry[_AGE, n]
         return math.nan
-    return (abs(change) if absolute else change) / carry[_UNIT, n]
+    return float((abs(change) if absolute else change) / carry[_UNIT, n])
 
 
 @piece
@@ -75,7 +75,7 @@ def _page_hinkley(x: float, params: Floats, carry: Floats, n: int) -> float:
     if first or carry[_DOWN, n] > carry[_MOST, n]:
         carry[_MOST, n] = carry[_DOWN, n]
     rise, fall = carry[_UP, n] - carry[_LEAST, n], carry[_MOST, n] - carry[_DOWN, n]
-    return (rise if rise >= fall else -fall) / threshold
+    return float((rise if rise >= fall else -fall) / threshold)
 
 
 @indicator(

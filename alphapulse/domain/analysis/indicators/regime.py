@@ -137,7 +137,7 @@ def _take_dx(carry: Floats, n: int, nth: int, count: int) -> float:
             carry[_STRENGTH, n] /= count
     elif moved:
         carry[_STRENGTH, n] = (carry[_STRENGTH, n] * (count - 1) + dx) / count
-    return min(max(100.0 * (plus - minus) / span, -100.0), 100.0)  # rounding may lead a little beyond
+    return float(min(max(100.0 * (plus - minus) / span, -100.0), 100.0))  # rounding may lead a little beyond
 
 
 @piece
@@ -218,4 +218,4 @@ def _score(params: Floats, out: Floats, t: int, n: int) -> float:
     if code == TURBULENCE:
         room = 1.0 - params[_CALM]
         return min(max((rank - params[_CALM]) / room, 0.0), 1.0) if room > 0 else 1.0
-    return 1.0 - trending if code == RANGE else trending
+    return float(1.0 - trending if code == RANGE else trending)
