@@ -39,7 +39,8 @@ def nothing_traded_yet(bars: Floats, ours: Floats) -> NDArray[np.bool_]:
 
 def no_volume_before(bars: Floats, ours: Floats) -> NDArray[np.bool_]:
     """TA-Lib divides by zero then."""
-    return np.isnan(ours[0])
+    traded = np.convolve(bars[VOLUME] > 0, [0] + [1] * 20)[: bars.shape[1]]
+    return np.asarray(traded == 0)
 
 
 def nothing_traded(count: int) -> Callable[[Floats, Floats], NDArray[np.bool_]]:
@@ -139,6 +140,11 @@ def test_takers_who_only_buy_give_one_and_who_only_sell_minus_one() -> None:
     bars = plain([5, 5, 5, 5], [2, 3, 0, 4], taker_buy=[2, 3, 0, 0])
     assert one("taker_imbalance(1)", bars).tolist() == [1, 1, 0, -1]
     assert one("taker_imbalance(2)", bars)[1:].tolist() == [1, 1, -1]
+
+
+def test_volume_after_a_silence_is_measured_against_an_average_that_holds_it() -> None:
+    bars = plain([5] * 6, [0, 0, 0, 7, 7, 0])
+    assert one("volume_ratio(2)", bars)[2:].tolist() == [0, 3, 2, 0]
 
 
 def test_a_move_of_the_typical_price_by_rounding_alone_gives_volume_no_direction() -> None:

@@ -233,7 +233,8 @@ def taker_imbalance(view: View, params: Floats, lines: Floats, carry: Floats, ou
     outputs=(Output("volume_ratio", "ratio", low=0),),
     lookback=lambda p: int(p[0]),
     window=lambda p: int(p[0]),
-    source="volume over the mean of the period volumes before it; NaN where those are all 0",
+    source="volume over the mean of the period volumes before it; where those are all 0, over the mean that "
+    "includes it: period + 1, or 0 if there is none now either",
 )
 def volume_ratio(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     count, lo, hi = int(params[0]), view.lo, view.hi
@@ -241,4 +242,5 @@ def volume_ratio(view: View, params: Floats, lines: Floats, carry: Floats, out: 
         volume, into = view.bars[VOLUME, row & view.mask, lo:hi], out[0, row - view.first, lo:hi]
         window_sum(view.bars[VOLUME], row - 1, count, lo, hi, into)
         for i in range(into.shape[0]):
-            into[i] = volume[i] / (into[i] / count) if into[i] != 0.0 else float("nan")
+            after_silence = (count + 1.0) if volume[i] > 0.0 else 0.0 * volume[i]
+            into[i] = after_silence if into[i] == 0.0 else volume[i] / (into[i] / count)
