@@ -378,7 +378,7 @@ def test_sessions_of_bars_add_up_to_the_whole() -> None:
 @pytest.mark.parametrize(
     ("values", "places"),
     [([1.0, 20], 0), ([0.1, 0.25], 2), ([1e-8], 8), ([1 / 3], 12), ([1e6 / 3], 9), ([], 0),
-     ([np.nan, 0.5], 1), ([0.1 + 0.2], 1), ([1e10 / 3], 5)],
+     ([np.nan, 0.5], 1), ([0.1 + 0.2], 1)],
 )  # fmt: skip
 def test_decimal_places_are_those_that_all_values_have(values: list[float], places: int) -> None:
     assert decimals(np.array(values)) == places
