@@ -59,12 +59,19 @@ format: setup  ## put the code into shape
 	$(PYTHON) -m pip --python .venv-bench/bin/python install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-bench: setup .venv-bench/.installed  ## measure against the peers: make bench ONLY=store JSON=out.jsonl
+# NautilusTrader wants an older pandas: its indicators run in an environment of its own, in a process of its own.
+.venv-nautilus/.installed: requirements-nautilus.lock
+	$(PYTHON) -m venv --without-pip .venv-nautilus
+	$(PYTHON) -m pip --python .venv-nautilus/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements-nautilus.lock || echo "without NautilusTrader: the benchmark leaves out its row"
+	@touch $@
+
+bench: setup .venv-bench/.installed .venv-nautilus/.installed  ## measure against the peers: make bench ONLY=store JSON=out.jsonl
 	.venv-bench/bin/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
 
 lock: setup  ## pin anew: names, versions and hashes, no addresses
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev --extra train pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c requirements.lock --extra dev --extra train --extra bench pyproject.toml -o requirements-bench.lock
+	echo "nautilus-trader==1.221.0" | $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate - -o requirements-nautilus.lock
 
 clean:  ## remove what was installed and built
-	rm -rf $(VENV) .venv-bench build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var
+	rm -rf $(VENV) .venv-bench .venv-nautilus build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var
