@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
@@ -120,6 +121,20 @@ def window_min(ring: Floats, row: int, count: int, lo: int, hi: int, into: Float
 
 
 @piece
+def blend(mean: float, x: float, alpha: float, count: int, nth: int, warm: bool) -> float:
+    """``mean`` after ``x``, the ``nth`` from 0: exponential, seeded with the mean of the first ``count``.
+
+    Until the seed it is their sum, and before value 0 what it was. ``warm`` says that the seed is there for
+    all slots of a loop: the compiler makes that a loop of its own, in vector registers.
+    """
+    if warm or nth >= count:
+        return mean + alpha * (x - mean)
+    if nth < 0:
+        return mean
+    return mean + x if nth < count - 1 else (mean + x) / count
+
+
+@piece
 def exponential(
     x: Floats, alpha: float, count: int, skip: int, view: View, row: int, mean: Floats, into: Floats
 ) -> None:
@@ -129,22 +144,7 @@ def exponential(
     ``skip`` bars of a slot have no ``x``: an average of an average begins when the inner one is there.
     ``into`` is NaN until the seed. Seeding is TA-Lib's.
     """
-    if view.warm:
-        for i in range(x.shape[0]):
-            value = mean[i] + alpha * (x[i] - mean[i])
-            mean[i] = value
-            into[i] = value
-        return
     for i in range(x.shape[0]):
         nth = view.seen[view.lo + i] + (row - view.first) - skip
-        if nth < 0:
-            into[i] = float("nan")
-        elif nth < count - 1:
-            mean[i] += x[i]
-            into[i] = float("nan")
-        elif nth == count - 1:
-            mean[i] = (mean[i] + x[i]) / count
-            into[i] = mean[i]
-        else:
-            mean[i] += alpha * (x[i] - mean[i])
-            into[i] = mean[i]
+        mean[i] = blend(mean[i], x[i], alpha, count, nth, view.warm)
+        into[i] = mean[i] if view.warm or nth >= count - 1 else np.nan
