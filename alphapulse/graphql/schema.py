@@ -7,20 +7,22 @@ from strawberry.types import ExecutionContext
 
 from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
+from alphapulse.graphql.detections import DetectionQuery, DetectionSubscription
 from alphapulse.graphql.indicators import IndicatorQuery
 from alphapulse.graphql.instruments import InstrumentQuery
+from alphapulse.graphql.levels import LevelQuery
 from alphapulse.graphql.log import LogQuery, LogSubscription
 from alphapulse.graphql.scalars import SCALARS
 from alphapulse.graphql.trades import TradeQuery
 
 
 @strawberry.type
-class Query(InstrumentQuery, CandleQuery, TradeQuery, IndicatorQuery, LogQuery):
+class Query(InstrumentQuery, CandleQuery, TradeQuery, IndicatorQuery, DetectionQuery, LevelQuery, LogQuery):
     pass
 
 
 @strawberry.type
-class Subscription(CandleSubscription, LogSubscription):
+class Subscription(CandleSubscription, DetectionSubscription, LogSubscription):
     pass
 
 
