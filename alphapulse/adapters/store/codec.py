@@ -13,7 +13,9 @@ from uuid import UUID, uuid5
 import msgspec
 
 from alphapulse.adapters.store import columnar
+from alphapulse.domain.analysis.features import SetDefined, SetRetired
 from alphapulse.domain.analysis.models import ModelFitted
+from alphapulse.domain.analysis.quality_record import QualityBreached, QualityRecovered
 from alphapulse.domain.market.events import (
     BarsObserved,
     FeedConnected,
@@ -216,6 +218,10 @@ FORMS: Mapping[str, Form] = {
     "feed.watermark_passed.v1": json_form(WatermarkPassed, lambda e: e.time),
     "market.rows_refused.v1": json_form(RowsRefused),
     "market.import_finished.v1": json_form(ImportFinished, lambda e: e.time_hi),
+    "features.quality_breached.v1": json_form(QualityBreached, lambda e: e.clock),
+    "features.quality_recovered.v1": json_form(QualityRecovered, lambda e: e.clock),
+    "features.set_defined.v1": json_form(SetDefined),
+    "features.set_retired.v1": json_form(SetRetired),
     "models.fitted.v1": json_form(ModelFitted, lambda e: e.model.trained.known_time),
 }
 UPCASTERS: Mapping[str, tuple[str, Upcaster]] = {}  # no event has changed yet

@@ -1,94 +1,255 @@
-"""Rows of a feature set as arrays, and what they hold as one hash.
+"""Bars to rows of features, batch by batch: the same rows however the bars are cut.
 
-A row is a bar of one instrument in one timeframe: when it began, when and at which position it was known,
-the position of its last input, its flags, and the values of the set's features in their order.
+One slot is one instrument and timeframe under one set. It carries a snapshot of its panel, and of its
+last bars as much as windows and lags need. A row is known when its bar is. A feature of a larger timeframe
+takes the latest bar of that timeframe that has ended by then and is known by then: in the order of (event,
+end of the bar, larger timeframe first).
 """
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
+from alphapulse.domain.analysis.closing import NEVER, Closed
+from alphapulse.domain.analysis.compiled import piece
+from alphapulse.domain.analysis.features import NOT_SETTLED, OUT_OF_ORDER, WARMING, Feature, SetDefined
 from alphapulse.domain.analysis.fields import Floats, Int64s
+from alphapulse.domain.analysis.panel import Panel, Plan
+from alphapulse.domain.analysis.registry import Spec
 
-Series = tuple[str, int]  # instrument, timeframe in minutes
-# What a row says in whole numbers.
-WHOLE = ("start", "known_time", "position", "first_position", "input_position", "flags")
+CHUNK = 256  # bars that a panel works on at once
+_LAST = (1 << 63) - 1
+
+# Rows of ``Carried.bars``, and of ``Advanced.bars``.
+END, POSITION, FIRST, INPUT, FLAGS = range(5)
+# Rows of ``Carried.inside``.
+INSIDE_FIRST, INSIDE_FLAGS = range(2)
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Carried:
+    """What a slot has to know of its past.
+
+    ``inside``: (2, window - 1), first position and flags of the last bars as they came. ``bars`` (5, keep)
+    and ``outputs`` (outputs, keep): of the last bars what a row may still ask for. Before there were any they
+    hold NEVER and NaN.
+    """
+
+    snapshot: bytes  # of the panel; empty before the first bar
+    seen: int
+    inside: Int64s
+    bars: Int64s
+    outputs: Floats
+
+    def packed(self) -> bytes:
+        parts = (self.inside, self.bars, self.outputs)
+        head = (len(self.snapshot), self.seen)
+        numbers = b"".join(part.astype(part.dtype.newbyteorder("<")).tobytes() for part in parts)
+        return b"".join(n.to_bytes(8, "little") for n in head) + self.snapshot + numbers
+
+    @classmethod
+    def unpacked(cls, data: bytes, slot: "SlotPlan") -> "Carried":
+        size, seen = int.from_bytes(data[:8], "little"), int.from_bytes(data[8:16], "little")
+        numbers = data[16 + size :]
+        inside, bars = 2 * (slot.window - 1), 5 * slot.keep
+        whole = np.frombuffer(numbers, dtype="<i8", count=inside + bars).astype(np.int64)
+        floats = np.frombuffer(numbers, dtype="<f8", offset=8 * len(whole)).astype(np.float64)
+        return cls(
+            snapshot=data[16 : 16 + size],
+            seen=seen,
+            inside=whole[:inside].reshape(2, -1),
+            bars=whole[inside:].reshape(5, -1),
+            outputs=floats.reshape(slot.plan.outputs, -1),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Advanced:
+    """``keep`` carried bars, then the new ones: (5, keep + n) and (outputs, keep + n)."""
+
+    bars: Int64s
+    outputs: Floats
+
+
+class SlotPlan:
+    """What one timeframe of a set computes. ``features``: those that look at its bars."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self.plan = Plan(sorted({feature.spec for feature in features}))
+        specs = [(feature.spec, feature.lag) for feature in features]
+        self.keep = max((lag for _, lag in specs), default=0) + 1
+        self.window = max((_window(spec) + lag for spec, lag in specs), default=1)
+        self.warming = max((max(spec.known.lookbacks(spec.params)) + lag for spec, lag in specs), default=0)
+        self.settling = max((_settling(spec) + lag for spec, lag in specs), default=0)
+
+    def column(self, feature: Feature) -> int:
+        """Where the feature stands in the plan's outputs."""
+        spec = feature.spec
+        at = self.plan.specs.index(spec)
+        return int(self.plan.edges[at, 2]) + [o.name for o in spec.known.outputs].index(feature.output)
+
+    @property
+    def nothing(self) -> Carried:
+        bars = np.full((5, self.keep), NEVER, dtype=np.int64)
+        bars[FIRST], bars[INPUT], bars[FLAGS] = _LAST, 0, WARMING | NOT_SETTLED
+        inside = np.zeros((2, self.window - 1), dtype=np.int64)
+        inside[INSIDE_FIRST] = _LAST
+        return Carried(b"", 0, inside, bars, np.full((self.plan.outputs, self.keep), np.nan))
+
+    @cached_property
+    def panel(self) -> Panel:
+        """To work with; its state is that of whichever slot was the last."""
+        return Panel(self.plan, 1, chunk=CHUNK)
+
+    @cached_property
+    def _fresh(self) -> bytes:
+        return Panel(self.plan, 1).snapshot()
+
+    def advance(self, carried: Carried, closed: Closed) -> tuple[Carried, Advanced]:
+        """The slot after the bars of ``closed``. Not to be called by two threads at once."""
+        bars, count = closed.bars, len(closed.bars)
+        self.panel.restore(carried.snapshot or self._fresh)
+        outputs = self.panel.advance(bars.values[:, :, None])[:, :, 0]
+        inside = np.concatenate([carried.inside, np.stack([closed.first_position, bars.flags])], axis=1)
+        first, flags = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+        _reach(inside, self.window, first, flags)
+        number = carried.seen + 1 + np.arange(count)
+        flags |= (number <= self.warming) * WARMING | (number <= self.settling) * NOT_SETTLED
+        end = bars.start + bars.timeframe
+        new = np.stack([end, bars.position, first, bars.input_position, flags])
+        everything = Advanced(
+            np.concatenate([carried.bars, new], axis=1), np.concatenate([carried.outputs, outputs], axis=1)
+        )
+        kept = Carried(
+            snapshot=self.panel.snapshot(),
+            seen=carried.seen + count,
+            inside=inside[:, count:],
+            bars=everything.bars[:, count:].copy(),
+            outputs=everything.outputs[:, count:].copy(),
+        )
+        return kept, everything
+
+
+def _window(spec: Spec) -> int:
+    """Bars that the windows of ``spec`` hold, the present one included."""
+    return max(spec.known.window(spec.params), *spec.known.lookbacks(spec.params), 0) + 1
+
+
+def _settling(spec: Spec) -> int:
+    """Bars until the start has been forgotten; what never forgets it is not waited for."""
+    return spec.known.forgets(spec.params) or 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FeatureRows:
-    """T rows of one series, oldest first. Values that are not there are NaN."""
+    """R rows of one set, instrument and timeframe, oldest first. ``values``: (R, features)."""
 
-    instrument: str  # venue:symbol
-    timeframe: int  # minutes
-    start: Int64s  # (T,) minutes since 1970 UTC
-    known_time: Int64s  # (T,) ns, the venue's clock
-    position: Int64s  # (T,) of the event that made the bar known
-    first_position: Int64s  # (T,) of the first event with anything in its windows
-    input_position: Int64s  # (T,) of the last one
-    flags: Int64s  # (T,) bars.SUPPLIED …
-    values: Floats  # (T, F)
+    instrument: str
+    timeframe: int
+    start: Int64s
+    values: Floats
+    known_time: Int64s
+    position: Int64s
+    first_position: Int64s
+    input_position: Int64s
+    flags: Int64s
 
     def __len__(self) -> int:
         return len(self.start)
 
-    @property
-    def series(self) -> Series:
-        return self.instrument, self.timeframe
 
-    def take(self, rows: slice) -> "FeatureRows":
-        """The same rows, only ``rows``."""
+Slots = Mapping[int, Carried]  # by timeframe
+
+
+class SetPlan:
+    """One version of a set, ready to make rows. Holds room to work in: one thread at a time."""
+
+    def __init__(self, defined: SetDefined) -> None:
+        self.defined = defined
+        self.slots = {timeframe: SlotPlan(looking) for timeframe, looking in _looking(defined).items()}
+        self._columns = {t: [self._column(f, t) for f in defined.features] for t in defined.timeframes}
+
+    def _column(self, feature: Feature, timeframe: int) -> tuple[int, int, int]:
+        """Timeframe, output and lag of a feature in rows of ``timeframe``."""
+        source = feature.timeframe or timeframe
+        return source, self.slots[source].column(feature), feature.lag
+
+    def advance(self, slots: Slots, closed: Mapping[int, Closed]) -> tuple[Slots, list[FeatureRows]]:
+        """The slots of one instrument after ``closed`` (whole events), and the rows that they make."""
+        after, advanced = dict(slots), dict[int, Advanced]()
+        for timeframe, slot in self.slots.items():
+            carried = slots.get(timeframe) or slot.nothing
+            if timeframe in closed:
+                after[timeframe], advanced[timeframe] = slot.advance(carried, closed[timeframe])
+            else:
+                advanced[timeframe] = Advanced(carried.bars, carried.outputs)
+        rows = [self._rows(t, closed[t], advanced) for t in self.defined.timeframes if t in closed]
+        return after, rows
+
+    def _rows(self, timeframe: int, closed: Closed, advanced: Mapping[int, Advanced]) -> FeatureRows:
+        own, bars = advanced[timeframe], closed.bars
+        keep, count = self.slots[timeframe].keep, len(closed.bars)
+        values = np.empty((count, len(self.defined.features)))
+        new = own.bars[:, keep:]
+        first, inputs, flags = new[FIRST].copy(), new[INPUT].copy(), new[FLAGS].copy()
+        at = {timeframe: keep + np.arange(count)}
+        for source in sorted({column[0] for column in self._columns[timeframe]} - {timeframe}):
+            at[source], usable = _latest(advanced[source].bars, new[END], new[POSITION])
+            seen = advanced[source].bars[:, at[source]]
+            first = np.where(usable, np.minimum(first, seen[FIRST]), first)
+            inputs = np.where(usable, np.maximum(inputs, seen[INPUT]), inputs)
+            flags |= np.where(usable, seen[FLAGS], OUT_OF_ORDER | WARMING)
+            at[source] = np.where(usable, at[source], -1)
+        for i, (source, output, lag) in enumerate(self._columns[timeframe]):
+            row = at[source]
+            values[:, i] = np.where(row < 0, np.nan, advanced[source].outputs[output, row - lag])
         return FeatureRows(
-            instrument=self.instrument,
-            timeframe=self.timeframe,
-            values=self.values[rows],
-            **{name: getattr(self, name)[rows] for name in WHOLE},
-        )
-
-    def packed(self) -> bytes:
-        """Row by row as little-endian 8-byte numbers, all NaN alike: however rows are cut, the same bytes."""
-        table = np.empty((len(self), len(WHOLE) + self.values.shape[1]), dtype="<i8")
-        for i, name in enumerate(WHOLE):
-            table[:, i] = getattr(self, name)
-        values = table.view("<f8")[:, len(WHOLE) :]
-        values[:] = self.values
-        values[np.isnan(values)] = np.nan
-        return table.tobytes()
-
-    @classmethod
-    def unpacked(cls, series: Series, data: bytes, features: int) -> Self:
-        """Back from ``packed``."""
-        table = np.frombuffer(data, dtype="<i8").reshape(-1, len(WHOLE) + features)
-        return cls(
-            instrument=series[0],
-            timeframe=series[1],
-            values=table.view("<f8")[:, len(WHOLE) :],
-            **{name: table[:, i] for i, name in enumerate(WHOLE)},
+            instrument=bars.instrument,
+            timeframe=timeframe,
+            start=bars.start,
+            values=values,
+            known_time=bars.known_time,
+            position=bars.position,
+            first_position=first,
+            input_position=inputs,
+            flags=flags,
         )
 
 
-class RowsDigest:
-    """A hash of rows that does not depend on how they were cut or in which order the series came."""
-
-    def __init__(self) -> None:
-        self._series: dict[Series, hashlib._Hash] = {}
-        self.counts: dict[Series, int] = {}
-
-    def add(self, rows: FeatureRows) -> None:
-        """The next rows of their series."""
-        if len(rows):
-            self._series.setdefault(rows.series, hashlib.sha256()).update(rows.packed())
-            self.counts[rows.series] = self.counts.get(rows.series, 0) + len(rows)
-
-    def parts(self) -> dict[Series, tuple[int, str]]:
-        """Number and hash of the rows of each series."""
-        return {series: (self.counts[series], h.hexdigest()) for series, h in self._series.items()}
+def _looking(defined: SetDefined) -> Mapping[int, list[Feature]]:
+    """The features that look at bars of each timeframe."""
+    found: dict[int, list[Feature]] = {}
+    for feature in defined.features:
+        for timeframe in (feature.timeframe,) if feature.timeframe else defined.timeframes:
+            found.setdefault(timeframe, []).append(feature)
+    # Rows need the bars of their timeframe also where no feature does.
+    for timeframe in defined.timeframes:
+        found.setdefault(timeframe, [])
+    return dict(sorted(found.items()))
 
 
-def whole_digest(parts: Iterable[tuple[Series, tuple[int, str]]]) -> str:
-    """One hash of all series: of a line for each, in order of instrument and timeframe."""
-    lines = (f"{i} {t} {count} {digest}\n" for (i, t), (count, digest) in sorted(parts))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def _latest(bars: Int64s, ends: Int64s, positions: Int64s) -> tuple[Int64s, NDArray[np.bool_]]:
+    """For each row the last of ``bars`` that has ended and is known by then.
+
+    Where an earlier event brought bars that end after the row, its past is not at hand any more: then
+    there is none. Any cutting into batches finds the same.
+    """
+    by_end = np.searchsorted(bars[END], ends, side="right")
+    by_position = np.searchsorted(bars[POSITION], positions, side="right")
+    before = np.searchsorted(bars[POSITION], positions, side="left")
+    usable = bars[END, before - 1] <= ends
+    return np.maximum(np.minimum(by_end, by_position) - 1, 0), usable
+
+
+@piece
+def _reach(inside: Int64s, window: int, first: Int64s, flags: Int64s) -> None:
+    """For each bar the least first position and all flags of the last ``window`` bars."""
+    for i in range(first.shape[0]):
+        least, union = inside[0, i], inside[1, i]
+        for j in range(i + 1, i + window):
+            least = min(least, inside[0, j])
+            union |= inside[1, j]
+        first[i], flags[i] = least, union

@@ -6,9 +6,12 @@ A sample is written once, when its name is new, and never again: it is what the 
 import base64
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from alphapulse.adapters.store.codec import codec
+from alphapulse.domain.analysis.features import Feature, SetDefined, SetRetired
 from alphapulse.domain.analysis.models import FittedModel, ModelFitted, Trained
+from alphapulse.domain.analysis.quality_record import QualityBreached, QualityRecovered
 from alphapulse.domain.market.events import (
     FeedConnected,
     FeedLost,
@@ -24,6 +27,21 @@ from tests.adapters.store.test_codec import SAMPLES, plain
 _WHERE: Mapping[str, str] = {"venue": "kraken", "symbol": "BTC/USD"}
 _SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _TIME = 1_700_000_000_123_000_000
+_JUDGED: Mapping[str, Any] = {
+    "set_name": "momentum",
+    "set_version": 3,
+    "instrument": "kraken:BTC/USD",
+    "timeframe": 60,
+    "feature": "rsi",
+    "check": "ks",
+    "value": 0.375,
+    "threshold": 0.2,
+    "rows": 500,
+    "reference_rows": 5_000,
+    "detail": "p = 1.2e-08",
+    "clock": _TIME,
+    "seen_position": 1_034,
+}
 
 EXAMPLES: tuple[object, ...] = (
     trades(5),
@@ -78,6 +96,29 @@ EXAMPLES: tuple[object, ...] = (
             seed=7,
         ),
     ),
+    SetDefined(
+        name="core",
+        version=2,
+        owner="research",
+        description="What most models look at.",
+        timeframes=(1, 60),
+        features=(
+            Feature(name="rsi_14", rule="rsi", parameters={"period": 14.0}, output="rsi", code_version=1),
+            Feature(
+                name="day_width",
+                rule="bbands",
+                parameters={"period": 20.0, "width": 2.5},
+                output="width",
+                timeframe=1_440,
+                lag=3,
+                code_version=2,
+            ),
+        ),
+        digest=_SHA,
+    ),
+    SetRetired(name="core", version=1, reason="replaced by version 2"),
+    QualityBreached(**_JUDGED),
+    QualityRecovered(**{**_JUDGED, "feature": "", "check": "stale", "value": 0.5, "threshold": 10.0}),
 )
 
 

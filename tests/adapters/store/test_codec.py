@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from alphapulse.adapters.store import codec as codec_module
 from alphapulse.adapters.store.codec import FORMS, Codec, codec, content_id, json_form
+from alphapulse.domain.analysis.features import Feature, SetDefined, SetRetired
 from alphapulse.domain.analysis.models import FittedModel, ModelFitted, Trained
+from alphapulse.domain.analysis.quality_record import QualityBreached, QualityRecovered
 from alphapulse.domain.market.events import (
     FeedConnected,
     FeedLost,
@@ -54,7 +56,32 @@ def plain(value: Any) -> Any:
     return json.loads(msgspec.json.encode(value))
 
 
+JUDGED = {
+    **dict.fromkeys(("set_name", "instrument", "feature", "check", "detail"), TEXT),
+    **dict.fromkeys(("set_version", "timeframe", "rows", "reference_rows", "clock", "seen_position"), NS),
+    **dict.fromkeys(("value", "threshold"), FINITE),
+}
 ANY_EVENT = st.one_of(
+    st.builds(
+        SetDefined,
+        **dict.fromkeys(("name", "owner", "description", "digest"), TEXT),
+        version=NS,
+        timeframes=st.lists(NS, max_size=3).map(tuple),
+        features=st.lists(
+            st.builds(
+                Feature,
+                **dict.fromkeys(("name", "rule", "output"), TEXT),
+                parameters=st.dictionaries(TEXT, FINITE, max_size=3),
+                timeframe=st.none() | NS,
+                lag=NS,
+                code_version=NS,
+            ),
+            max_size=3,
+        ).map(tuple),
+    ),
+    st.builds(SetRetired, name=TEXT, version=NS, reason=TEXT),
+    st.builds(QualityBreached, **JUDGED),
+    st.builds(QualityRecovered, **JUDGED),
     any_trades(),
     any_bars(),
     st.builds(FeedConnected, venue=TEXT, symbol=TEXT, time=NS),
@@ -125,6 +152,7 @@ def test_no_sample_is_without_its_name() -> None:
 def test_every_form_is_sampled_by_the_property_above() -> None:
     """An event added to the registry has to be added to ANY_EVENT as well."""
     sampled = {FeedConnected, FeedLost, GapClosed, ImportFinished, RowsRefused, WatermarkPassed, ModelFitted}
+    sampled |= {SetDefined, SetRetired, QualityBreached, QualityRecovered}
     assert {form.type for form in FORMS.values()} == sampled | {type(trades()), type(bars())}
 
 
