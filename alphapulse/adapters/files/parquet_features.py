@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alphapulse.domain.analysis.feature_rows import WHOLE, FeatureRows, Series
+from alphapulse.domain.analysis.feature_rows import FeatureRows
+from alphapulse.domain.analysis.row_bytes import WHOLE, Series, joined, series_of, taken
 
 ROW_GROUP = 65_536
 ROW_COLUMNS = ("instrument", "timeframe", *WHOLE)
@@ -129,11 +130,11 @@ class FeatureFile:
         """The next rows. Raises ValueError when their series should have come earlier."""
         if not len(rows):
             return
-        if self._last is not None and rows.series < self._last:
-            raise ValueError(f"rows of {rows.series} after those of {self._last}")
-        if rows.series != self._last:
+        if self._last is not None and series_of(rows) < self._last:
+            raise ValueError(f"rows of {series_of(rows)} after those of {self._last}")
+        if series_of(rows) != self._last:
             self._flush(0)
-            self._last = rows.series
+            self._last = series_of(rows)
         self._pending.append(rows)
         self._flush(ROW_GROUP)
 
@@ -146,25 +147,13 @@ class FeatureFile:
         waiting = sum(len(rows) for rows in self._pending)
         if waiting == 0 or waiting < least:
             return
-        joined = _concatenated(self._pending)
-        at = 0
-        while len(joined) - at >= max(least, 1):
-            piece = joined.take(slice(at, at + ROW_GROUP))
+        rows, at = joined(self._pending), 0
+        while len(rows) - at >= max(least, 1):
+            piece = taken(rows, slice(at, at + ROW_GROUP))
             self._writer.write_table(_table(piece, self._schema), row_group_size=ROW_GROUP)
             self.rows += len(piece)
             at += len(piece)
-        self._pending = [joined.take(slice(at, None))] if at < len(joined) else []
-
-
-def _concatenated(pieces: Sequence[FeatureRows]) -> FeatureRows:
-    if len(pieces) == 1:
-        return pieces[0]
-    return FeatureRows(
-        instrument=pieces[0].instrument,
-        timeframe=pieces[0].timeframe,
-        values=np.concatenate([piece.values for piece in pieces]),
-        **{name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in WHOLE},
-    )
+        self._pending = [taken(rows, slice(at, None))] if at < len(rows) else []
 
 
 def write_features(

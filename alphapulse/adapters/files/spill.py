@@ -8,7 +8,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from alphapulse.domain.analysis.feature_rows import WHOLE, FeatureRows, RowsDigest, Series
+from alphapulse.domain.analysis.feature_rows import FeatureRows
+from alphapulse.domain.analysis.row_bytes import WHOLE, RowsDigest, Series, packed, series_of, unpacked
 
 _WAITING_ROWS = 8_192  # of a series are gathered before they go to its file
 _READ_ROWS = 65_536
@@ -30,11 +31,12 @@ class Spill:
         """The next rows of their series."""
         if not len(rows):
             return
-        self.digest.add(rows)
-        self._waiting.setdefault(rows.series, []).append(rows.packed())
-        self._counts[rows.series] = self._counts.get(rows.series, 0) + len(rows)
-        if self._counts[rows.series] >= _WAITING_ROWS:
-            self._write(rows.series)
+        series, data = series_of(rows), packed(rows)
+        self.digest.add_packed(series, len(rows), data)
+        self._waiting.setdefault(series, []).append(data)
+        self._counts[series] = self._counts.get(series, 0) + len(rows)
+        if self._counts[series] >= _WAITING_ROWS:
+            self._write(series)
 
     def flush(self) -> None:
         for series in list(self._waiting):
@@ -57,4 +59,4 @@ def unspilled(folder: Path, series: Series, features: int) -> Iterator[FeatureRo
     width = (len(WHOLE) + features) * 8
     with spilled(folder, series).open("rb") as file:
         while data := file.read(_READ_ROWS * width):
-            yield FeatureRows.unpacked(series, data, features)
+            yield unpacked(series, data, features)

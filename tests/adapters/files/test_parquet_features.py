@@ -19,7 +19,8 @@ from alphapulse.adapters.files.parquet_features import (
     write_features,
 )
 from alphapulse.adapters.files.spill import Spill, unspilled
-from alphapulse.domain.analysis.feature_rows import WHOLE, FeatureRows, RowsDigest, whole_digest
+from alphapulse.domain.analysis.feature_rows import FeatureRows
+from alphapulse.domain.analysis.row_bytes import WHOLE, RowsDigest, packed, series_of, taken, whole_digest
 
 NAMES = ("sma(20)", "flag")
 
@@ -45,13 +46,13 @@ def made(instrument="a:X", timeframe=1, n=50, seed=0, first=0):
 def cut(rows, sizes):
     at = 0
     for size in sizes:
-        yield rows.take(slice(at, at + size))
+        yield taken(rows, slice(at, at + size))
         at += size
-    yield rows.take(slice(at, None))
+    yield taken(rows, slice(at, None))
 
 
 def same(a, b):
-    return a.series == b.series and a.packed() == b.packed()
+    return series_of(a) == series_of(b) and packed(a) == packed(b)
 
 
 SIZES = st.lists(st.integers(0, 30), max_size=8)
@@ -128,7 +129,7 @@ def test_a_spill_gives_back_what_it_took(tmp_path_factory, sizes):
             spill.add(piece)
         spill.flush()
     for rows in series:
-        (back,) = unspilled(folder, rows.series, len(NAMES))
+        (back,) = unspilled(folder, series_of(rows), len(NAMES))
         assert same(back, rows)
     expected = RowsDigest()
     for rows in series:
@@ -157,7 +158,7 @@ def test_all_nan_are_one():
     other[np.isnan(other)] = negative
     changed = FeatureRows(**{**{n: getattr(rows, n) for n in rows.__slots__}, "values": other})
     assert changed.values.tobytes() != rows.values.tobytes()
-    assert changed.packed() == rows.packed()
+    assert packed(changed) == packed(rows)
 
 
 def test_an_atomic_file_is_there_whole_or_not_at_all(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alphapulse.domain.analysis.feature_rows import WHOLE, FeatureRows
+from alphapulse.domain.analysis.feature_rows import FeatureRows
 from alphapulse.domain.analysis.quality import BadThreshold, Facts, Thresholds, assess
 from alphapulse.domain.analysis.quality_record import (
     Look,
@@ -13,6 +13,7 @@ from alphapulse.domain.analysis.quality_record import (
     QualityRecovered,
     quality_decider,
 )
+from alphapulse.domain.analysis.row_bytes import WHOLE
 
 MINUTE = 60_000_000_000
 FREE = Facts(name="rsi", is_free=True, low=0.0, high=100.0)
