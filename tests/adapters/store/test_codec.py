@@ -152,6 +152,7 @@ def test_no_sample_is_without_its_name() -> None:
 def test_every_form_is_sampled_by_the_property_above() -> None:
     """An event added to the registry has to be added to ANY_EVENT as well."""
     sampled = {FeedConnected, FeedLost, GapClosed, ImportFinished, RowsRefused, WatermarkPassed, ModelFitted}
+    sampled |= {QualityBreached, QualityRecovered}
     sampled |= {SetDefined, SetRetired, QualityBreached, QualityRecovered}
     assert {form.type for form in FORMS.values()} == sampled | {type(trades()), type(bars())}
 
