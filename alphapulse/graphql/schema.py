@@ -7,6 +7,7 @@ from strawberry.types import ExecutionContext
 
 from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
+from alphapulse.graphql.correlation import CorrelationQuery
 from alphapulse.graphql.detections import DetectionQuery, DetectionSubscription
 from alphapulse.graphql.indicators import IndicatorQuery
 from alphapulse.graphql.instruments import InstrumentQuery
@@ -17,7 +18,16 @@ from alphapulse.graphql.trades import TradeQuery
 
 
 @strawberry.type
-class Query(InstrumentQuery, CandleQuery, TradeQuery, IndicatorQuery, DetectionQuery, LevelQuery, LogQuery):
+class Query(
+    InstrumentQuery,
+    CandleQuery,
+    TradeQuery,
+    IndicatorQuery,
+    DetectionQuery,
+    LevelQuery,
+    CorrelationQuery,
+    LogQuery,
+):
     pass
 
 

@@ -1,7 +1,7 @@
 """Volume profiles: exact from the trades of the log, else approximated from bars of the venue.
 
-``trade_blocks`` says which batches hold a span of time; with ``as_of`` only those recorded by then count. Times
-are nanoseconds by the venue's clock, ends excluded; sessions begin at minutes since 1970 UTC.
+``trade_blocks`` says which batches hold a span of time; with ``as_of`` only those recorded by then count.
+Times are nanoseconds by the venue's clock, ends excluded; sessions begin at minutes since 1970 UTC.
 """
 
 import asyncio
