@@ -97,7 +97,7 @@ def _beta(name: str, base: str, window: int, found: Rolling) -> RollingBeta:
 class CorrelationQuery:
     @strawberry.field(
         description=f"Correlations between 2 to {MAX_COMPARED} instruments over their last bars (`last`, "
-        f"{DEFAULT_LAST} unless given). With `base`, one of them, also each one's beta to it over `window` "
+        f"{DEFAULT_LAST} unless given). PEARSON unless `method` says otherwise. With `base`, one of them, also each one's beta to it over `window` "
         "returns. Pairs with fewer than `minimum` common returns have none.",
         metadata={**READ, "size": _compared},
     )
@@ -107,7 +107,7 @@ class CorrelationQuery:
         instruments: list[str],
         timeframe: Timeframe,
         last: int = DEFAULT_LAST,
-        method: CorrelationMethod = CorrelationMethod.PEARSON,
+        method: CorrelationMethod | None = None,
         base: str | None = None,
         window: int = 100,
         minimum: int = MIN_SAMPLE,
@@ -120,6 +120,7 @@ class CorrelationQuery:
             raise UserError(
                 f"last {last} needs 2 to {MAX_LAST}, window {window} 2 to last, minimum {minimum} 2 or more"
             )
+        way = CorrelationMethod.PEARSON if method is None else method
         services, position = info.context.services, await position_of(info.context.services.store, as_of)
         async with answered(), services.reads.connection() as db, snapshot(db):
             reached = await known_position(db) if position is None else position
@@ -128,7 +129,7 @@ class CorrelationQuery:
             }
         try:
             returns = await asyncio.to_thread(aligned_returns, bars, last=last)
-            matrix = await asyncio.to_thread(correlations, returns, method=method.value, minimum=minimum)
+            matrix = await asyncio.to_thread(correlations, returns, method=way.value, minimum=minimum)
             betas = [
                 _beta(name, root, window, rolling_beta(returns, name, root, window=window))
                 for root in ([] if base is None else [known_instrument(base)])
@@ -140,7 +141,7 @@ class CorrelationQuery:
         return CorrelationMatrix(
             position=Position(reached),
             timeframe=timeframe,
-            method=method,
+            method=way,
             instruments=names,
             bars=len(returns.start),
             rows=_rows(matrix),
