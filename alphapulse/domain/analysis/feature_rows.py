@@ -110,9 +110,15 @@ class SlotPlan:
 
     def advance(self, carried: Carried, closed: Closed) -> tuple[Carried, Advanced]:
         """The slot after the bars of ``closed``. Not to be called by two threads at once."""
-        bars, count = closed.bars, len(closed.bars)
         self.panel.restore(carried.snapshot or self._fresh)
-        outputs = self.panel.advance(bars.values[:, :, None])[:, :, 0]
+        outputs = self.panel.advance(closed.bars.values[:, :, None])[:, :, 0]
+        return self.follow(carried, closed, outputs, self.panel.snapshot())
+
+    def follow(
+        self, carried: Carried, closed: Closed, outputs: Floats, snapshot: bytes = b""
+    ) -> tuple[Carried, Advanced]:
+        """The same, where a panel has given ``outputs`` (outputs, n) already and keeps its own state."""
+        bars, count = closed.bars, len(closed.bars)
         inside = np.concatenate([carried.inside, np.stack([closed.first_position, bars.flags])], axis=1)
         first, flags = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
         _reach(inside, self.window, first, flags)
@@ -124,7 +130,7 @@ class SlotPlan:
             np.concatenate([carried.bars, new], axis=1), np.concatenate([carried.outputs, outputs], axis=1)
         )
         kept = Carried(
-            snapshot=self.panel.snapshot(),
+            snapshot=snapshot,
             seen=carried.seen + count,
             inside=inside[:, count:],
             bars=everything.bars[:, count:].copy(),
@@ -177,13 +183,22 @@ class SetPlan:
         source = feature.timeframe or timeframe
         return source, self.slots[source].column(feature), feature.lag
 
-    def advance(self, slots: Slots, closed: Mapping[int, Closed]) -> tuple[Slots, list[FeatureRows]]:
-        """The slots of one instrument after ``closed`` (whole events), and the rows that they make."""
+    def advance(
+        self, slots: Slots, closed: Mapping[int, Closed], outputs: Mapping[int, Floats] | None = None
+    ) -> tuple[Slots, list[FeatureRows]]:
+        """The slots of one instrument after ``closed`` (whole events), and the rows that they make.
+
+        ``outputs``: of the panels, by timeframe, where they run elsewhere; else those of the slots do.
+        """
         after, advanced = dict(slots), dict[int, Advanced]()
         for timeframe, slot in self.slots.items():
             carried = slots.get(timeframe) or slot.nothing
             if timeframe in closed:
-                after[timeframe], advanced[timeframe] = slot.advance(carried, closed[timeframe])
+                after[timeframe], advanced[timeframe] = (
+                    slot.advance(carried, closed[timeframe])
+                    if outputs is None
+                    else slot.follow(carried, closed[timeframe], outputs[timeframe])
+                )
             else:
                 advanced[timeframe] = Advanced(carried.bars, carried.outputs)
         rows = [self._rows(t, closed[t], advanced) for t in self.defined.timeframes if t in closed]

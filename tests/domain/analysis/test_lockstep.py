@@ -24,39 +24,23 @@ def bars(n, seed):
     return values
 
 
-def in_pieces(lengths, cuts, chunk, block):
-    """Feed the slots in turn, a piece of random length each, and gather what comes out."""
-    every = [bars(n, seed) for seed, n in enumerate(lengths)]
-    lockstep = Lockstep(PLAN, len(every), chunk=chunk, block=block)
-    found = [[] for _ in every]
-    at = [0] * len(every)
-
-    def gather(final):
-        for slot, out in lockstep.outputs(final=final):
-            assert len(out) <= block
-            found[slot].append(out.copy())
-
-    for size in cuts:
-        for slot, values in enumerate(every):
-            lockstep.push(slot, values[:, at[slot] : at[slot] + size])
-            at[slot] += size
-        gather(final=False)
-        assert all(lockstep.waiting(slot) < chunk for slot in range(len(every)))
-    for slot, values in enumerate(every):
-        lockstep.push(slot, values[:, at[slot] :])
-    gather(final=True)
-    return every, [np.concatenate(f) if f else np.empty((0, len(PLAN.columns))) for f in found]
-
-
 @given(
     lengths=st.lists(st.integers(0, 60), min_size=1, max_size=5),
-    cuts=st.lists(st.integers(0, 25), max_size=5),
+    cuts=st.lists(st.lists(st.integers(0, 25), min_size=5, max_size=5), max_size=5),
     chunk=st.sampled_from([1, 4, 16]),
-    block=st.sampled_from([16, 32]),
+    block=st.sampled_from([1, 16, 32]),
 )
 @settings(max_examples=40)
-def test_side_by_side_is_one_by_one(lengths, cuts, chunk, block):
-    every, found = in_pieces(lengths, cuts, chunk, block)
+def test_side_by_side_is_one_by_one_whatever_the_pieces(lengths, cuts, chunk, block):
+    every = [bars(n, seed) for seed, n in enumerate(lengths)]
+    lockstep = Lockstep(PLAN, len(every), chunk=chunk, block=block)
+    found = [[np.empty((len(PLAN.columns), 0))] for _ in every]
+    at = [0] * len(every)
+    for sizes in [*cuts, [100] * 5]:
+        pieces = {i: values[:, at[i] : at[i] + sizes[i]] for i, values in enumerate(every)}
+        at = [a + size for a, size in zip(at, sizes, strict=False)]
+        for slot, out in lockstep.advance(pieces).items():
+            assert out.shape[1] == pieces[slot].shape[1]
+            found[slot].append(out)
     for values, out in zip(every, found, strict=True):
-        alone = compute(SPECS, values)
-        assert np.ascontiguousarray(out.T).tobytes() == np.ascontiguousarray(alone).tobytes()
+        assert np.concatenate(out, axis=1).tobytes() == compute(SPECS, values).tobytes()
