@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alphapulse.domain.analysis.bars import Bars
 from alphapulse.domain.analysis.compiled import piece
 from alphapulse.domain.analysis.fields import CLOSE, Floats, Int64s
+from alphapulse.domain.analysis.logarithm import logs
 
 MAX_INSTRUMENTS = 200
 MAX_CELLS = 50_000_000  # instruments times bars
@@ -175,7 +176,9 @@ def _returns(bars: Bars, timeframe: int) -> tuple[Int64s, Floats]:
     start, close = bars.start, bars.values[CLOSE]
     follows = start[1:] - start[:-1] == timeframe
     with np.errstate(divide="ignore", invalid="ignore"):
-        returns = np.log(close[1:] / close[:-1])[follows]
+        ratio = (close[1:] / close[:-1])[follows]
+    returns = np.empty_like(ratio)
+    logs(ratio, returns)
     fine = np.isfinite(returns)
     return start[1:][follows][fine], returns[fine]
 

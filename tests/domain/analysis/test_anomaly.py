@@ -19,6 +19,7 @@ from alphapulse.domain.analysis.fields import (
     VOLUME,
     Floats,
 )
+from alphapulse.domain.analysis.logarithm import logs
 from alphapulse.domain.analysis.panel import Panel, Plan, compute
 from alphapulse.domain.analysis.registry import BadParameter, Spec
 from alphapulse.domain.analysis.robust import LIMIT, robust_scores
@@ -55,8 +56,10 @@ def slow_scores(values: Floats, window: int) -> Floats:
 
 
 def log_of(ratio: Floats) -> Floats:
-    """The C library's logarithm, as kernels have it: numpy's own differs in the last bit."""
-    return np.array([math.log(r) if r > 0 and np.isfinite(r) else math.nan for r in ratio])
+    """Our own logarithm, which has a test of its own: numpy's may differ in the last bit."""
+    into = np.empty_like(ratio)
+    logs(ratio, into)
+    return into
 
 
 def observed(bars: Floats) -> dict[str, Floats]:

@@ -5,10 +5,9 @@ counted, and a flag: 1 or -1 where the score is at least ``threshold`` above or 
 skewed: with the same threshold they are flagged more often than returns.
 """
 
-import math
-
 from alphapulse.domain.analysis.compiled import View, piece
 from alphapulse.domain.analysis.fields import CLOSE, HIGH, LOW, TRADES, VOLUME, Field, Floats
+from alphapulse.domain.analysis.logarithm import log
 from alphapulse.domain.analysis.registry import Output, Parameter, Params, indicator
 from alphapulse.domain.analysis.robust import LIMIT, WORKING, judge
 
@@ -63,7 +62,7 @@ def price_anomaly(view: View, params: Floats, lines: Floats, carry: Floats, out:
         close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
         x = lines[0, row & view.mask, view.lo : view.hi]
         for i in range(x.shape[0]):
-            x[i] = finite(math.log(close[i] / last[i]))
+            x[i] = log(close[i] / last[i])
         flagged(view, row, lines, carry, out, params[1])
 
 
@@ -86,7 +85,7 @@ def range_anomaly(view: View, params: Floats, lines: Floats, carry: Floats, out:
         low = view.bars[LOW, row & view.mask, view.lo : view.hi]
         x = lines[0, row & view.mask, view.lo : view.hi]
         for i in range(x.shape[0]):
-            x[i] = finite(math.log(high[i] / low[i]))
+            x[i] = log(high[i] / low[i])
         flagged(view, row, lines, carry, out, params[1])
 
 
