@@ -10,10 +10,11 @@ from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from alphapulse.domain.analysis.fields import Floats, Int64s
+from alphapulse.domain.analysis.machine_code import compiled
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,7 +45,9 @@ KERNEL = types.void(*_ARGUMENTS)
 @cache
 def compiled_kernel(function: Callable[..., None]) -> Any:
     """``function`` in machine code under the signature of all kernels, cached on disk."""
-    return njit(KERNEL, cache=True, nogil=True, error_model="numpy")(function)
+    made: Any = compiled(function, allocates=False)
+    made.compile(KERNEL)
+    return made
 
 
 def kernel_address(function: Callable[..., None]) -> int:
@@ -78,7 +81,12 @@ call_kernel: Any = intrinsic(_call_kernel)
 
 def piece(function: F) -> F:
     """Of what kernels are made: compiled, exact, free of the interpreter's lock."""
-    return njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[return-value]
+    return compiled(function)
+
+
+def inner_piece(function: F) -> F:
+    """A piece that is called for each slot, and allocates nothing."""
+    return compiled(function, allocates=False)
 
 
 @piece
