@@ -8,12 +8,12 @@ batches must give the same rows.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from psycopg import AsyncConnection
 from sqlalchemy import Table
 
-from alphapulse.domain.ports import Recorded
+from alphapulse.domain.ports import Recorded, partition_of
 
 State = TypeVar("State")
 Changes = TypeVar("Changes")
@@ -88,3 +88,47 @@ class ReadModel(Protocol[State, Changes]):
 
 
 AnyReadModel = ReadModel[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a fold stands. ``part``: only the streams of part k of n are its business; None: all are."""
+
+    position: int
+    part: tuple[int, int] | None = None
+
+    def holds(self, stream: str) -> bool:
+        return self.part is None or partition_of(stream, self.part[1]) == self.part[0]
+
+
+@runtime_checkable
+class Directed(Protocol):
+    """A read model that some events tell what to make, whatever instrument it is made of.
+
+    Such an event ends its batch: ``write`` may then make rows of all that came before it, and what the fold
+    carries along is read anew. Where parts of the log are folded side by side, every part gets it; a row
+    that all of them would write must come out the same, and be written last.
+    """
+
+    @property
+    def directives(self) -> frozenset[str]:
+        """The stored names of these events, among ``names``."""
+        ...
+
+    @property
+    def batch_bytes(self) -> int:
+        """The most payload in one batch, where the limits of the runner would allow more."""
+        ...
+
+    async def load_at(self, db: AsyncConnection[Any], scope: Scope) -> Any:
+        """As ``ReadModel.load``, of a fold that stands at ``scope``; other parts may be further on."""
+        ...
+
+
+def directives_of(model: AnyReadModel) -> frozenset[str]:
+    return model.directives if isinstance(model, Directed) else frozenset()
+
+
+async def load_at(model: AnyReadModel, db: AsyncConnection[Any], scope: Scope) -> Any:
+    """What the fold has to know of earlier events, at ``scope``."""
+    return await (model.load_at(db, scope) if isinstance(model, Directed) else model.load(db))

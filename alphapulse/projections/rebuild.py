@@ -22,7 +22,7 @@ from alphapulse.projections.digest import Differences, Digest, differences, dige
 from alphapulse.projections.generations import Generation, alone
 from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.parked import parked_count
-from alphapulse.projections.read_model import AnyReadModel
+from alphapulse.projections.read_model import AnyReadModel, directives_of
 from alphapulse.projections.runner import DEFAULT_LIMITS, Connect, Limits, Session, connection, pages
 
 MAX_PARTS = 64
@@ -92,8 +92,8 @@ async def fold_until(
     checkpoint = await Checkpoint.claim(db, model.name, generation.generation, part=part and part[0])
     if checkpoint.position >= until:
         return
-    session = await Session.open(db, model, decode, checkpoint, notify=False, limits=limits)
-    source = StoreSource(store, until=until, partition=part)
+    session = await Session.open(db, model, decode, checkpoint, notify=False, limits=limits, part=part)
+    source = StoreSource(store, until=until, partition=part, everywhere=directives_of(model))
     async with aclosing(pages(source, session.position, limits)) as coming:
         async for page in coming:
             if page.scanned_to > session.position:

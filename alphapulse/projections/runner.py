@@ -30,7 +30,16 @@ from alphapulse.domain.ports import (
 )
 from alphapulse.projections.checkpoint import Checkpoint, RebuildNeeded, live_generation
 from alphapulse.projections.parked import TooManyParked, Unfoldable, park
-from alphapulse.projections.read_model import AnyReadModel, Folded, ReadModel, Touched
+from alphapulse.projections.read_model import (
+    AnyReadModel,
+    Directed,
+    Folded,
+    ReadModel,
+    Scope,
+    Touched,
+    directives_of,
+    load_at,
+)
 
 __all__ = ["Connect", "Folded", "Limits", "ReadModel", "Runner", "Session", "Touched"]
 
@@ -78,6 +87,7 @@ class Session:
     state: Any  # what the fold carries along, as of the checkpoint
     notify: bool
     limits: Limits = DEFAULT_LIMITS
+    part: tuple[int, int] | None = None  # of the streams; None: all
     _foreign: dict[str, bool] = field(default_factory=dict)  # stored name: other read models' business
 
     @classmethod
@@ -90,9 +100,11 @@ class Session:
         *,
         notify: bool,
         limits: Limits = DEFAULT_LIMITS,
+        part: tuple[int, int] | None = None,
     ) -> Self:
         """Go on from ``checkpoint``, claimed over ``db``. Only the live generation may ``notify``."""
-        return cls(db, model, decode, checkpoint, await model.load(db), notify, limits)
+        state = await load_at(model, db, Scope(checkpoint.position, part))
+        return cls(db, model, decode, checkpoint, state, notify, limits, part)
 
     @property
     def position(self) -> int:
@@ -105,7 +117,7 @@ class Session:
             FencedOut: another claim was made; nothing after the last commit is written.
         """
         ahead: asyncio.Future[list[Recorded | Unfoldable]] | None = None
-        slices = list(_slices(page, self.limits))
+        slices = list(_slices(page, self.limits, self.model))
         try:
             for n, (records, upto) in enumerate(slices):
                 items = await (ahead or self._decoded_aside(records))
@@ -168,7 +180,7 @@ class Session:
         """Try ``item`` again with carried state read anew; park it when its tries are used up."""
         assert isinstance(item, Recorded), f"an event that was not decoded cannot fail to fold: {item}"
         for _ in range(TRIES - 1):
-            self.state = await self.model.load(self.db)
+            await self._load()
             try:
                 await self._commit([item], upto)
             except Poison as again:
@@ -186,8 +198,9 @@ class Session:
         """
         events = [i for i in items if isinstance(i, Recorded)]
         refused = [i for i in items if isinstance(i, Unfoldable)]
+        directed = any(event.name in directives_of(self.model) for event in events)
         with blamed():
-            folded = await _aside(self._folded, events, weight=ASIDE * (len(events) > 16))
+            folded = await self._folded_aside(events, weight=ASIDE * (directed or len(events) > 16))
         async with self.db.transaction():
             moved = await self.checkpoint.advance(self.db, upto)
             if events:
@@ -201,10 +214,28 @@ class Session:
                 )
                 await self.db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, notice))
         self.checkpoint, self.state = moved, folded.state
+        if directed:
+            await self._load()
         level = logging.ERROR if self.notify else logging.DEBUG  # a rebuild tells about them at its end
         for event in refused:
             name = event.record.name
             log.log(level, "%s parked %s at position %d: %s", moved, name, event.position, event.reason)
+
+    async def _load(self) -> None:
+        """Read anew what is carried along."""
+        self.state = await load_at(self.model, self.db, Scope(self.position, self.part))
+
+    async def _folded_aside(self, events: Sequence[Recorded], *, weight: int) -> Folded[Any, Any]:
+        """The fold of ``events``; while a long one is under way, others see that we are here."""
+        if weight < ASIDE:
+            return self._folded(events)
+        folding = asyncio.ensure_future(asyncio.to_thread(self._folded, events))
+        try:
+            while not (await asyncio.wait([folding], timeout=self.limits.poll_s))[0]:
+                await _show_alive(self)
+        finally:
+            folding.cancel()  # does nothing to one that is done
+        return folding.result()
 
     def _folded(self, events: Sequence[Recorded]) -> Folded[Any, Any]:
         return self.model.fold(self.state, events) if events else Folded(self.state, None, {})
@@ -311,13 +342,18 @@ def read_notice(name: str, *, previous: int, position: int, touched: Touched) ->
     return payload
 
 
-def _slices(page: Page, limits: Limits) -> Iterator[tuple[Sequence[StoredRecord], int]]:
-    """Runs of records within the limits of one transaction, each with the position it reaches."""
+def _slices(page: Page, limits: Limits, model: AnyReadModel) -> Iterator[tuple[Sequence[StoredRecord], int]]:
+    """Runs of records within the limits of one transaction, each with the position it reaches.
+
+    An event that directs the read model ends its run.
+    """
+    most = min(limits.batch_bytes, model.batch_bytes) if isinstance(model, Directed) else limits.batch_bytes
+    ends = directives_of(model)
     run: list[StoredRecord] = []
     size = 0
     for record in page.records:
         size += len(record.state)
-        if run and (len(run) == limits.batch_events or size > limits.batch_bytes):
+        if run and (len(run) == limits.batch_events or size > most or run[-1].name in ends):
             yield run, run[-1].position
             run, size = [], len(record.state)
         run.append(record)
@@ -362,11 +398,15 @@ async def _aside(work: Callable[[Any], Result], argument: Any, *, weight: int) -
 
 
 async def _is_free(db: AsyncConnection[Any], name: str, generation: int, takeover_s: float) -> bool:
+    """Whether nobody is seen at work. A transaction in which the checkpoint moves is work, however long.
+
+    That cannot keep us away for ever: the server ends a transaction in which a frozen holder says nothing.
+    """
     row = await (
         await db.execute(
             "SELECT pg_try_advisory_lock(hashtextextended('projection ' || name, 0)) "
             "OR updated_at < clock_timestamp() - make_interval(secs => %s) "
-            "FROM projections WHERE name = %s AND generation = %s",
+            "FROM projections WHERE name = %s AND generation = %s FOR NO KEY UPDATE SKIP LOCKED",
             (takeover_s, name, generation),
         )
     ).fetchone()
