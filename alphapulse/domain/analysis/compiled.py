@@ -89,6 +89,16 @@ def inner_piece(function: F) -> F:
     return compiled(function, allocates=False)
 
 
+@inner_piece
+def copy(source: Floats, into: Floats) -> None:
+    """``into[:] = source``, which would allocate: numba fears that they overlap."""
+    for i in range(into.shape[0]):
+        into[i] = source[i]
+
+
+# Four rows a pass: what is summed up is loaded and stored once for four additions, in the same order.
+
+
 @piece
 def window_sum(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
     """``into[i]``: sum of the last ``count`` rows of ``ring[row & mask, lo + i]``, oldest to newest."""
@@ -96,10 +106,23 @@ def window_sum(ring: Floats, row: int, count: int, lo: int, hi: int, into: Float
     x = ring[(row - count + 1) & mask, lo:hi]
     for i in range(x.shape[0]):
         into[i] = x[i]
-    for back in range(count - 2, -1, -1):
+    back = count - 2
+    while back >= 3:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
+        for i in range(a.shape[0]):
+            into[i] = into[i] + a[i] + b[i] + c[i] + d[i]
+        back -= 4
+    while back >= 0:
         x = ring[(row - back) & mask, lo:hi]
         for i in range(x.shape[0]):
             into[i] += x[i]
+        back -= 1
+
+
+@inner_piece
+def larger(a: float, b: float) -> float:
+    return b if b > a else a
 
 
 @piece
@@ -109,10 +132,23 @@ def window_max(ring: Floats, row: int, count: int, lo: int, hi: int, into: Float
     x = ring[(row - count + 1) & mask, lo:hi]
     for i in range(x.shape[0]):
         into[i] = x[i]
-    for back in range(count - 2, -1, -1):
+    back = count - 2
+    while back >= 3:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
+        for i in range(a.shape[0]):
+            into[i] = larger(larger(larger(larger(into[i], a[i]), b[i]), c[i]), d[i])
+        back -= 4
+    while back >= 0:
         x = ring[(row - back) & mask, lo:hi]
         for i in range(x.shape[0]):
-            into[i] = x[i] if x[i] > into[i] else into[i]
+            into[i] = larger(into[i], x[i])
+        back -= 1
+
+
+@inner_piece
+def smaller(a: float, b: float) -> float:
+    return b if b < a else a
 
 
 @piece
@@ -122,10 +158,18 @@ def window_min(ring: Floats, row: int, count: int, lo: int, hi: int, into: Float
     x = ring[(row - count + 1) & mask, lo:hi]
     for i in range(x.shape[0]):
         into[i] = x[i]
-    for back in range(count - 2, -1, -1):
+    back = count - 2
+    while back >= 3:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
+        for i in range(a.shape[0]):
+            into[i] = smaller(smaller(smaller(smaller(into[i], a[i]), b[i]), c[i]), d[i])
+        back -= 4
+    while back >= 0:
         x = ring[(row - back) & mask, lo:hi]
         for i in range(x.shape[0]):
-            into[i] = x[i] if x[i] < into[i] else into[i]
+            into[i] = smaller(into[i], x[i])
+        back -= 1
 
 
 @piece

@@ -1,6 +1,6 @@
 """Kaufman's adaptive moving average: fast where prices go somewhere, slow where they go to and fro."""
 
-from alphapulse.domain.analysis.compiled import View
+from alphapulse.domain.analysis.compiled import View, piece
 from alphapulse.domain.analysis.fields import CLOSE, Floats
 from alphapulse.domain.analysis.registry import Output, indicator, period, smoothing_forgets
 
@@ -25,12 +25,7 @@ def kama(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) 
     mean, seen, warm = carry[0, view.lo : view.hi], view.seen[view.lo : view.hi], view.warm
     for row in range(view.first, view.last):
         into = out[0, row - view.first, view.lo : view.hi]
-        into[:] = 0.0
-        for back in range(count - 1, -1, -1):
-            close = view.bars[CLOSE, (row - back) & view.mask, view.lo : view.hi]
-            last = view.bars[CLOSE, (row - back - 1) & view.mask, view.lo : view.hi]
-            for i in range(into.shape[0]):
-                into[i] += abs(close[i] - last[i])
+        path_length(view, row, count, into)
         close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
         last = view.bars[CLOSE, (row - 1) & view.mask, view.lo : view.hi]
         far = view.bars[CLOSE, (row - count) & view.mask, view.lo : view.hi]
@@ -42,3 +37,25 @@ def kama(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) 
             before = mean[i] if warm or seen[i] + (row - view.first) > count else last[i]
             mean[i] = before + alpha * alpha * (close[i] - before)
             into[i] = mean[i]
+
+
+@piece
+def path_length(view: View, row: int, count: int, into: Floats) -> None:
+    """``into[i]``: how far the close went in the last ``count`` steps, to and fro; four of them a pass."""
+    mask, lo, hi, ring = view.mask, view.lo, view.hi, view.bars[CLOSE]
+    for i in range(into.shape[0]):
+        into[i] = 0.0
+    back = count
+    while back >= 4:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
+        e = ring[(row - back + 4) & mask, lo:hi]
+        for i in range(into.shape[0]):
+            steps = into[i] + abs(b[i] - a[i]) + abs(c[i] - b[i])
+            into[i] = steps + abs(d[i] - c[i]) + abs(e[i] - d[i])
+        back -= 4
+    while back >= 1:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        for i in range(into.shape[0]):
+            into[i] += abs(b[i] - a[i])
+        back -= 1

@@ -1,6 +1,6 @@
 """Chande's Aroon: how long ago the highest high and the lowest low were."""
 
-from alphapulse.domain.analysis.compiled import View
+from alphapulse.domain.analysis.compiled import View, copy
 from alphapulse.domain.analysis.fields import HIGH, LOW, Field, Floats
 from alphapulse.domain.analysis.registry import Output, indicator, period
 
@@ -28,8 +28,8 @@ def aroon(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats)
         at = row - view.first
         up, down = out[0, at, view.lo : view.hi], out[1, at, view.lo : view.hi]
         oscillator = out[2, at, view.lo : view.hi]
-        highest[:] = view.bars[HIGH, (row - count) & view.mask, view.lo : view.hi]
-        lowest[:] = view.bars[LOW, (row - count) & view.mask, view.lo : view.hi]
+        copy(view.bars[HIGH, (row - count) & view.mask, view.lo : view.hi], highest)
+        copy(view.bars[LOW, (row - count) & view.mask, view.lo : view.hi], lowest)
         up[:] = 0.0
         down[:] = 0.0
         for back in range(count - 1, -1, -1):

@@ -1,6 +1,6 @@
 """Moving averages of the close, and what is measured from them."""
 
-from alphapulse.domain.analysis.compiled import View, blend, exponential, window_sum
+from alphapulse.domain.analysis.compiled import View, blend, exponential, piece, window_sum
 from alphapulse.domain.analysis.fields import CLOSE, VOLUME, Field, Floats
 from alphapulse.domain.analysis.registry import Output, Params, indicator, period, smoothing_forgets
 
@@ -68,13 +68,30 @@ def wma(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -
     weights = count * (count + 1) / 2.0
     for row in range(view.first, view.last):
         into = out[0, row - view.first, view.lo : view.hi]
-        into[:] = 0.0
-        for nth in range(1, count + 1):
-            close = view.bars[CLOSE, (row - count + nth) & view.mask, view.lo : view.hi]
-            for i in range(into.shape[0]):
-                into[i] += nth * close[i]
+        weighted_sum(view, row, count, into)
         for i in range(into.shape[0]):
             into[i] /= weights
+
+
+@piece
+def weighted_sum(view: View, row: int, count: int, into: Floats) -> None:
+    """``into[i]``: sum of the last ``count`` closes times 1, 2 … from the oldest; four rows a pass."""
+    mask, lo, hi, ring = view.mask, view.lo, view.hi, view.bars[CLOSE]
+    for i in range(into.shape[0]):
+        into[i] = 0.0
+    back = count - 1
+    while back >= 3:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
+        w = float(count - back)
+        for i in range(into.shape[0]):
+            into[i] = into[i] + w * a[i] + (w + 1.0) * b[i] + (w + 2.0) * c[i] + (w + 3.0) * d[i]
+        back -= 4
+    while back >= 0:
+        x, w = ring[(row - back) & mask, lo:hi], float(count - back)
+        for i in range(into.shape[0]):
+            into[i] += w * x[i]
+        back -= 1
 
 
 @indicator(

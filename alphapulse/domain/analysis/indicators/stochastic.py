@@ -1,6 +1,6 @@
 """Where the close stands within the range of the last bars: Lane's stochastic and Williams's %R."""
 
-from alphapulse.domain.analysis.compiled import View, piece, window_max, window_min, window_sum
+from alphapulse.domain.analysis.compiled import View, copy, piece, window_max, window_min, window_sum
 from alphapulse.domain.analysis.fields import CLOSE, HIGH, LOW, Field, Floats
 from alphapulse.domain.analysis.registry import Output, indicator, period
 
@@ -54,7 +54,7 @@ def stochf(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats
         window_max(view.bars[HIGH], row, count, view.lo, view.hi, highest)
         window_min(view.bars[LOW], row, count, view.lo, view.hi, lowest)
         place(close, highest, lowest, fast)
-        highest[:] = fast
+        copy(fast, highest)
         mean(lines[0], row, d, view, lowest)
 
 
@@ -86,7 +86,7 @@ def stoch(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats)
         window_min(view.bars[LOW], row, count, view.lo, view.hi, lowest)
         place(close, highest, lowest, fast)
         mean(lines[0], row, k, view, slow)
-        highest[:] = slow
+        copy(slow, highest)
         mean(lines[1], row, d, view, lowest)
 
 

@@ -1,6 +1,6 @@
 """The fast stochastic of the relative strength index."""
 
-from alphapulse.domain.analysis.compiled import View, blend, piece, window_max, window_min
+from alphapulse.domain.analysis.compiled import View, blend, copy, piece, window_max, window_min
 from alphapulse.domain.analysis.fields import CLOSE, Floats, Int64s
 from alphapulse.domain.analysis.indicators.stochastic import mean, place
 from alphapulse.domain.analysis.registry import Output, indicator, period, smoothing_forgets
@@ -40,7 +40,7 @@ def stochrsi(view: View, params: Floats, lines: Floats, carry: Floats, out: Floa
         window_max(lines[0], row, k, view.lo, view.hi, highest)
         window_min(lines[0], row, k, view.lo, view.hi, lowest)
         place(index, highest, lowest, fast)
-        highest[:] = fast
+        copy(fast, highest)
         mean(lines[1], row, d, view, lowest)
 
 
