@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alphapulse.domain.analysis.feature_rows import FeatureRows
-from alphapulse.domain.analysis.row_bytes import WHOLE, RowsDigest, Series, packed, series_of, unpacked
+from alphapulse.domain.analysis.row_bytes import WHOLE, Series, series_of, unpacked
 
 _WAITING_ROWS = 8_192  # of a series are gathered before they go to its file
 _READ_ROWS = 65_536
@@ -25,14 +25,12 @@ class Spill:
         self._folder = folder
         self._waiting: dict[Series, list[bytes]] = {}
         self._counts: dict[Series, int] = {}
-        self.digest = RowsDigest()
 
-    def add(self, rows: FeatureRows) -> None:
-        """The next rows of their series."""
+    def add(self, rows: FeatureRows, data: bytes) -> None:
+        """The next rows of their series, ``data`` as row_bytes packs them."""
         if not len(rows):
             return
-        series, data = series_of(rows), packed(rows)
-        self.digest.add_packed(series, len(rows), data)
+        series = series_of(rows)
         self._waiting.setdefault(series, []).append(data)
         self._counts[series] = self._counts.get(series, 0) + len(rows)
         if self._counts[series] >= _WAITING_ROWS:

@@ -126,15 +126,11 @@ def test_a_spill_gives_back_what_it_took(tmp_path_factory, sizes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("alphapulse.adapters.files.spill._WAITING_ROWS", 8)
         for piece in (p for rows in reversed(series) for p in cut(rows, sizes)):
-            spill.add(piece)
+            spill.add(piece, packed(piece))
         spill.flush()
     for rows in series:
         (back,) = unspilled(folder, series_of(rows), len(NAMES))
         assert same(back, rows)
-    expected = RowsDigest()
-    for rows in series:
-        expected.add(rows)
-    assert spill.digest.parts() == expected.parts()
 
 
 def test_the_digest_sees_every_column():
