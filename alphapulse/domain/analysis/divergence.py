@@ -68,7 +68,7 @@ def divergences(
                 )
                 prices, ours = ends.prices[[a, b]], values[[first, second]]
                 row = (ends.known[b], first, second, -side, verdict < 0, strength, *prices, *ours)
-                rows.append(row)
+                rows += [row] if strength > 0 else []  # a value in between may be missing
     return _columns(sorted(rows))
 
 
@@ -85,8 +85,9 @@ def judge(side: float, first: float, second: float, first_value: float, second_v
 @piece
 def disagreement(move: float, span: float, value: float, value_span: float) -> float:
     """How far apart price and value went: the smaller of their moves, each as a share of the range that it
-    had from the first swing to the second. NaN where the value was missing in between."""
-    return min(abs(move) / span, abs(value) / value_span)
+    had from the first swing to the second. NaN where a value was missing in between."""
+    price, other = abs(move) / span, abs(value) / value_span
+    return price if price < other else other
 
 
 def _columns(rows: list[tuple[float, ...]]) -> Divergences:

@@ -11,7 +11,8 @@ A kernel is a plain function in the part of Python that numba compiles:
 It brings the slots ``view.lo`` to ``view.hi`` (one instrument and timeframe each) up to date with the
 rows ``view.first`` to ``view.last`` of their bars, row by row. ``view.bars[field, row & view.mask,
 slot]`` is a ring that reaches back ``window`` bars before ``first``; ``view.seen[slot]`` counts the bars
-before ``first``. ``params`` are the parameters in their declared order. ``lines[line, row & view.mask,
+before ``first``. ``params`` are the parameters in their declared order, after the ``fixed`` numbers of
+an indicator that shares its kernel with others. ``lines[line, row & view.mask,
 slot]`` is a ring of the indicator's own, for what it wants to look back at; ``carry[i, slot]`` what a
 recursion carries along, 0 at first. It writes ``out[output, row - view.first, slot]``. Values before the
 lookback are made NaN by the caller. With ``view.warm`` every slot has had more bars than the lookback: a
@@ -113,6 +114,8 @@ class Indicator:
     code_version: int
     kernel: Kernel
     relation: Callable[[Params], str | None]  # why these parameters do not go together; None: they do
+    scales: bool  # False: outputs follow no change of units, such as those about round numbers
+    fixed: tuple[float, ...]  # what its kernel is told beside the parameters: its rules, where these are data
 
     def lookbacks(self, params: Params) -> tuple[int, ...]:
         """Bars before the first value of each output."""
@@ -199,6 +202,8 @@ def indicator(
     lines: Count = lambda _: 0,
     code_version: int = 1,
     relation: Callable[[Params], str | None] = lambda _: None,
+    scales: bool = True,
+    fixed: Sequence[float] = (),
 ) -> Callable[[Kernel], Kernel]:
     """Join the registry. Without ``forgets`` the value depends on its window alone, so on no start."""
 
@@ -222,6 +227,8 @@ def indicator(
             code_version=code_version,
             kernel=kernel,
             relation=relation,
+            scales=scales,
+            fixed=tuple(fixed),
         )
         return kernel
 
