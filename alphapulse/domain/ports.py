@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -270,6 +272,31 @@ class Clock(Protocol):
 
 class Ids(Protocol):
     def new(self) -> UUID: ...
+
+
+class Scorer(Protocol):
+    """A fitted model that gives each row of features a number; what it was made with stays outside."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def features(self) -> Sequence[str]:
+        """What the columns of a row are, in order."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the model, as hexadecimal: the same digest gives the same scores."""
+        ...
+
+    def score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """One number a row of ``rows`` (n, k), whatever the other rows are; NaN where a value is missing.
+
+        Raises:
+            ValueError: a row has not one value a feature.
+        """
+        ...
 
 
 def partition_key(stream: str) -> str:
