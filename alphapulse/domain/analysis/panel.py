@@ -9,14 +9,13 @@ a snapshot at any bar, the outputs are the same bytes.
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numba import types
-from numba.typed import List
 
-from alphapulse.domain.analysis.compiled import KERNEL, View, compiled_kernel, piece
+from alphapulse.domain.analysis.candles import push_candles
+from alphapulse.domain.analysis.compiled import View, call_kernel, kernel_address, piece
 from alphapulse.domain.analysis.fields import (
+    CANDLE_FIELDS,
     CLOSE,
     FIELDS,
     HIGH,
@@ -51,20 +50,20 @@ class Plan:
         self.edges: Int64s = np.zeros((len(counts) + 1, 3), dtype=np.int64)
         self.edges[1:] = np.cumsum(np.array(counts, dtype=np.int64).reshape(-1, 3), axis=0)
         self.lines, self.carries, self.outputs = self.edges[-1].tolist()
+        derived = [field for s in self.specs for field in s.known.inputs if field >= FIELDS]
+        self.fields = CANDLE_FIELDS if derived else FIELDS
         self.window = max([1, *(s.known.window(s.params) for s in self.specs)])  # 1: for the true range
-        self.params: Floats = np.zeros((len(counts), max([1, *(len(s.params) for s in self.specs)])))
-        for i, spec in enumerate(self.specs):
-            self.params[i, : len(spec.params)] = spec.params
+        numbers = [(*s.known.fixed, *s.params) for s in self.specs]
+        self.params: Floats = np.zeros((len(counts), max([1, *map(len, numbers)])))
+        for i, row in enumerate(numbers):
+            self.params[i, : len(row)] = row
         lookbacks = [bars for s in self.specs for bars in s.known.lookbacks(s.params)]
         self.lookbacks: Int64s = np.array(lookbacks, dtype=np.int64)
 
     @cached_property
-    def kernels(self) -> Any:
-        """A list of compiled functions that compiled code can call."""
-        functions = List.empty_list(types.FunctionType(KERNEL))
-        for spec in self.specs:
-            functions.append(compiled_kernel(spec.known.kernel))
-        return functions
+    def kernels(self) -> Int64s:
+        """Where the compiled functions begin."""
+        return np.array([kernel_address(spec.known.kernel) for spec in self.specs], dtype=np.int64)
 
     @cached_property
     def lookback(self) -> int:
@@ -80,7 +79,7 @@ class Plan:
     @cached_property
     def floats(self) -> int:
         """In the snapshot of one slot."""
-        return int(self.carries + (FIELDS + self.lines) * self.window)
+        return int(self.carries + (self.fields + self.lines) * self.window)
 
 
 class Panel:
@@ -92,7 +91,7 @@ class Panel:
         self.seen: Int64s = np.zeros(slots, dtype=np.int64)
         self._row: Int64s = np.zeros(slots, dtype=np.int64)  # where the next bar of a slot goes
         self._even = True  # all of them stand at the same row
-        self._bars: Floats = np.full((FIELDS, rows, slots), np.nan)
+        self._bars: Floats = np.full((plan.fields, rows, slots), np.nan)
         self._lines: Floats = np.full((plan.lines, rows, slots), np.nan)
         self._carry: Floats = np.zeros((plan.carries, slots))
         self._out: Floats = np.empty((plan.outputs, chunk, slots))
@@ -159,9 +158,9 @@ class Panel:
         body = np.frombuffer(snapshot, dtype="<f8", offset=12)
         mask = self._bars.shape[1] - 1
         rows = (self._row[slot] - plan.window + np.arange(plan.window)) & mask
-        split = (plan.carries, plan.carries + FIELDS * plan.window)
+        split = (plan.carries, plan.carries + plan.fields * plan.window)
         self._carry[:, slot] = body[: split[0]]
-        self._bars[:, rows, slot] = body[split[0] : split[1]].reshape(FIELDS, plan.window)
+        self._bars[:, rows, slot] = body[split[0] : split[1]].reshape(plan.fields, plan.window)
         self._lines[:, rows, slot] = body[split[1] :].reshape(plan.lines, plan.window)
         self.seen[slot] = int.from_bytes(snapshot[4:12], "little")
 
@@ -173,7 +172,7 @@ def compute(specs: Sequence[Spec], bars: Floats, *, chunk: int = 256) -> Floats:
 
 @piece
 def _advance(
-    kernels: Any,
+    kernels: Int64s,
     params: Floats,
     edges: Int64s,
     lookbacks: Int64s,
@@ -201,7 +200,8 @@ def _advance(
             longest = max(longest, lookbacks[o])
         warm = youngest > longest
         view = View(bars, first, first + count, lo, hi, mask, seen, warm)
-        kernels[k](view, params[k], lines[line:line_end], carry[float_:float_end], out[value:value_end])
+        own = (lines[line:line_end], carry[float_:float_end], out[value:value_end])
+        call_kernel(kernels[k], view, params[k], *own)
         if not warm:
             for o in range(value, value_end):
                 for n in range(lo, hi):
@@ -230,3 +230,5 @@ def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
             top = high[i] if high[i] > last[i] else last[i]
             bottom = low[i] if low[i] < last[i] else last[i]
             span[i] = top - bottom
+        if bars.shape[0] > FIELDS:
+            push_candles(bars, first + t, lo, hi)

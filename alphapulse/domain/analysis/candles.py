@@ -1,0 +1,137 @@
+"""What candlestick patterns share, worked out once a bar: averages of the bars before, and facts as bits.
+
+The averages are TA-Lib's candle settings: what is long, short or near depends on the bars before the one
+in question. A fact is a comparison of one bar with these or with the bar before it. A pattern begins
+with the facts that it cannot do without: they rule out nearly all slots in a few vector instructions,
+and only the others are judged by all of its rules.
+
+Source of the settings: TA-Lib 0.8, candle settings (ta_global.c), described at https://ta-lib.org.
+"""
+
+from alphapulse.domain.analysis.compiled import inner_piece
+from alphapulse.domain.analysis.fields import (
+    BODY_MEAN,
+    BOTTOM,
+    CLOSE,
+    FACTS,
+    HIGH,
+    LOW,
+    NEAR_MEAN,
+    OPEN,
+    RANGE_MEAN,
+    SHADOW_MEAN,
+    TOP,
+    Floats,
+)
+
+AVERAGED = 10  # bars before this one that "long", "short", "tiny" are measured against
+NEARBY = 5  # and those that "near", "far", "equal" are
+
+TINY = 0.1  # of the mean range: a doji's body, a shadow that hardly shows
+
+# Facts that are their own mirror image.
+LONG, MODEST, SHORT, DOJI, WITHIN, AROUND = (1 << n for n in range(6))
+# Facts in pairs: each is the mirror image of its neighbour.
+WHITE, BLACK = 1 << 6, 1 << 7  # close >= open, close < open
+UPPER_TINY, LOWER_TINY = 1 << 8, 1 << 9
+UPPER_LONG, LOWER_LONG = 1 << 10, 1 << 11  # longer than the body
+UPPER_SHORT, LOWER_SHORT = 1 << 12, 1 << 13
+RISES, FALLS = 1 << 14, 1 << 15  # the close, against the last
+BODY_ABOVE, BODY_BELOW = 1 << 16, 1 << 17  # the whole body, against the last
+GAP_UP, GAP_DOWN = 1 << 18, 1 << 19  # the whole bar, against the last
+HIGHER_HIGH, LOWER_LOW = 1 << 20, 1 << 21
+LOWER_HIGH, HIGHER_LOW = 1 << 22, 1 << 23
+
+# A float64 from 2**52 on holds an integer in its lowest bits: ring.view(int64) & bits needs no conversion.
+BLANK = 2.0**52
+
+INSIDE = LOWER_HIGH | HIGHER_LOW
+OUTSIDE = HIGHER_HIGH | LOWER_LOW
+_PAIRS, _FIRST_OF_PAIR = ((1 << 24) - 1) ^ 63, sum(1 << n for n in range(6, 24, 2))
+
+
+def mirrored(facts: int) -> int:
+    """The same facts of the bar upside down."""
+    pairs = facts & _PAIRS
+    return facts & ~_PAIRS | (pairs & _FIRST_OF_PAIR) << 1 | (pairs & ~_FIRST_OF_PAIR) >> 1
+
+
+@inner_piece
+def push_candles(bars: Floats, row: int, lo: int, hi: int) -> None:
+    """Derive what patterns share for ``row``, whose prices are in the ring, and slots ``lo`` to ``hi``."""
+    mask = bars.shape[1] - 1
+    at, before = row & mask, (row - 1) & mask
+    open_, close = bars[OPEN, at, lo:hi], bars[CLOSE, at, lo:hi]
+    top, bottom = bars[TOP, at, lo:hi], bars[BOTTOM, at, lo:hi]
+    for i in range(open_.shape[0]):
+        top[i] = open_[i] if open_[i] > close[i] else close[i]
+        bottom[i] = close[i] if open_[i] > close[i] else open_[i]
+    _average(bars, row, lo, hi)
+    for n in range(lo, hi):
+        bars[FACTS, at, n] = BLANK + (_shape(bars, at, n) | _against_last(bars, at, before, n))
+
+
+@inner_piece
+def _average(bars: Floats, row: int, lo: int, hi: int) -> None:
+    """Sums run from the oldest bar to the newest, then are divided: TA-Lib's order, so its very values."""
+    mask = bars.shape[1] - 1
+    at = row & mask
+    body_mean, range_mean = bars[BODY_MEAN, at, lo:hi], bars[RANGE_MEAN, at, lo:hi]
+    near_mean, shadow_mean = bars[NEAR_MEAN, at, lo:hi], bars[SHADOW_MEAN, at, lo:hi]
+    for i in range(body_mean.shape[0]):
+        body_mean[i] = range_mean[i] = near_mean[i] = shadow_mean[i] = 0.0
+    for back in range(AVERAGED, 0, -1):
+        then = (row - back) & mask
+        high, low = bars[HIGH, then, lo:hi], bars[LOW, then, lo:hi]
+        top, bottom = bars[TOP, then, lo:hi], bars[BOTTOM, then, lo:hi]
+        for i in range(high.shape[0]):
+            body_mean[i] += top[i] - bottom[i]
+        for i in range(high.shape[0]):
+            range_mean[i] += high[i] - low[i]
+        for i in range(high.shape[0]):
+            shadow_mean[i] += (high[i] - top[i]) + (bottom[i] - low[i])
+        if back <= NEARBY:
+            for i in range(high.shape[0]):
+                near_mean[i] += high[i] - low[i]
+    for i in range(body_mean.shape[0]):
+        body_mean[i] /= AVERAGED
+        range_mean[i] /= AVERAGED
+    for i in range(body_mean.shape[0]):
+        shadow_mean[i] /= AVERAGED
+        near_mean[i] /= NEARBY
+
+
+@inner_piece
+def _shape(bars: Floats, at: int, n: int) -> int:
+    """The facts of one bar against the averages."""
+    top, bottom = bars[TOP, at, n], bars[BOTTOM, at, n]
+    body, upper, lower = top - bottom, bars[HIGH, at, n] - top, bottom - bars[LOW, at, n]
+    mean, shadow = bars[BODY_MEAN, at, n], 0.5 * bars[SHADOW_MEAN, at, n]
+    tiny = TINY * bars[RANGE_MEAN, at, n]
+    facts = (body > mean) * LONG | (body <= mean) * MODEST | (body < mean) * SHORT | (body <= tiny) * DOJI
+    facts |= WHITE if bars[CLOSE, at, n] >= bars[OPEN, at, n] else BLACK
+    facts |= (upper < tiny) * UPPER_TINY | (lower < tiny) * LOWER_TINY
+    facts |= (upper > body) * UPPER_LONG | (lower > body) * LOWER_LONG
+    facts |= (upper < shadow) * UPPER_SHORT | (lower < shadow) * LOWER_SHORT
+    return int(facts)
+
+
+@inner_piece
+def _against_last(bars: Floats, at: int, before: int, n: int) -> int:
+    """The facts of one bar against the bar before it; none for the first, whose last is NaN."""
+    high, low, close = bars[HIGH, at, n], bars[LOW, at, n], bars[CLOSE, at, n]
+    last_high, last_low, last_close = bars[HIGH, before, n], bars[LOW, before, n], bars[CLOSE, before, n]
+    top, bottom, last_top, last_bottom = (
+        bars[TOP, at, n],
+        bars[BOTTOM, at, n],
+        bars[TOP, before, n],
+        bars[BOTTOM, before, n],
+    )
+    facts = ((top <= last_top) & (bottom >= last_bottom)) * WITHIN
+    facts |= ((top >= last_top) & (bottom <= last_bottom)) * AROUND
+    facts |= (close > last_close) * RISES | (close < last_close) * FALLS
+    facts |= (bottom > last_top) * BODY_ABOVE | (top < last_bottom) * BODY_BELOW
+    facts |= (low > last_high) * GAP_UP | (high < last_low) * GAP_DOWN
+    facts |= (high > last_high) * HIGHER_HIGH | (low < last_low) * LOWER_LOW
+    facts |= (high < last_high) * LOWER_HIGH | (low > last_low) * HIGHER_LOW
+    return int(facts)
