@@ -8,7 +8,7 @@ the last place.
 
 import numpy as np
 
-from alphapulse.domain.analysis.compiled import piece
+from alphapulse.domain.analysis.compiled import inner_piece, piece
 from alphapulse.domain.analysis.fields import Floats
 
 _ROOT_HALF = 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
@@ -18,7 +18,7 @@ _LN2_LOW = 5.497923018708371e-14
 _SMALLEST = 2.0**-1022  # below it the bits do not hold the exponent
 
 
-@piece
+@inner_piece
 def log(x: float) -> float:
     """ln ``x``; NaN for what is not positive or not finite, and for the subnormal numbers.
 

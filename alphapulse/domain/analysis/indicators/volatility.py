@@ -46,24 +46,62 @@ def deviation(ring: Floats, row: int, count: int, lo: int, hi: int, mean: Floats
 
     ``mean`` is scratch: it ends as the mean above the oldest row.
     """
-    mask = ring.shape[0] - 1
-    oldest = ring[(row - count + 1) & mask, lo:hi]
-    for i in range(oldest.shape[0]):
-        mean[i] = 0.0
-        into[i] = 0.0
-    for back in range(count - 2, -1, -1):
-        x = ring[(row - back) & mask, lo:hi]
-        for i in range(x.shape[0]):
-            mean[i] += x[i] - oldest[i]
+    oldest = ring[(row - count + 1) & (ring.shape[0] - 1), lo:hi]
+    sum_above(ring, row, count, lo, hi, oldest, mean)
     for i in range(oldest.shape[0]):
         mean[i] /= count
-    for back in range(count - 1, -1, -1):
-        x = ring[(row - back) & mask, lo:hi]
-        for i in range(x.shape[0]):
-            away = x[i] - oldest[i] - mean[i]
-            into[i] += away * away
+    sum_of_squares(ring, row, count, lo, hi, oldest, mean, into)
     for i in range(oldest.shape[0]):
         into[i] = math.sqrt(into[i] / count)
+
+
+# Four rows a pass, as in window_sum.
+
+
+@piece
+def sum_above(ring: Floats, row: int, count: int, lo: int, hi: int, base: Floats, into: Floats) -> None:
+    """``into[i]``: sum of how far the last ``count`` rows lie above ``base``, oldest to newest."""
+    mask = ring.shape[0] - 1
+    for i in range(base.shape[0]):
+        into[i] = 0.0
+    back = count - 1
+    while back >= 3:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
+        for i in range(base.shape[0]):
+            first, second = into[i] + (a[i] - base[i]), b[i] - base[i]
+            into[i] = first + second + (c[i] - base[i]) + (d[i] - base[i])
+        back -= 4
+    while back >= 0:
+        x = ring[(row - back) & mask, lo:hi]
+        for i in range(base.shape[0]):
+            into[i] += x[i] - base[i]
+        back -= 1
+
+
+@piece
+def sum_of_squares(
+    ring: Floats, row: int, count: int, lo: int, hi: int, base: Floats, mean: Floats, into: Floats
+) -> None:
+    """``into[i]``: sum of the squared distances of the last ``count`` rows from ``base + mean``."""
+    mask = ring.shape[0] - 1
+    for i in range(base.shape[0]):
+        into[i] = 0.0
+    back = count - 1
+    while back >= 3:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
+        for i in range(base.shape[0]):
+            p, q = a[i] - base[i] - mean[i], b[i] - base[i] - mean[i]
+            r, s = c[i] - base[i] - mean[i], d[i] - base[i] - mean[i]
+            into[i] = into[i] + p * p + q * q + r * r + s * s
+        back -= 4
+    while back >= 0:
+        x = ring[(row - back) & mask, lo:hi]
+        for i in range(base.shape[0]):
+            p = x[i] - base[i] - mean[i]
+            into[i] += p * p
+        back -= 1
 
 
 @indicator(
