@@ -155,7 +155,9 @@ def fit(bars: Bars, rows: Floats, recipe: Recipe, name: str, training: slice) ->
     center, scale = used.mean(axis=0), used.std(axis=0)
     if not (scale > 1e-12 * (1e-300 + abs(center))).all():
         raise Unfittable(f"{where}: deviations of the features are {scale.tolist()}")
-    parameters, metrics = _FITS[recipe.kind]((used - center) / scale, recipe, where)
+    # On matrices this small, threads wait for each other longer than they work.
+    with import_module("threadpoolctl").threadpool_limits(1):
+        parameters, metrics = _FITS[recipe.kind]((used - center) / scale, recipe, where)
     return FittedModel(
         name=name,
         kind=recipe.kind,
