@@ -97,8 +97,9 @@ def _beta(name: str, base: str, window: int, found: Rolling) -> RollingBeta:
 class CorrelationQuery:
     @strawberry.field(
         description=f"Correlations between 2 to {MAX_COMPARED} instruments over their last bars (`last`, "
-        f"{DEFAULT_LAST} unless given). PEARSON unless `method` says otherwise. With `base`, one of them, also each one's beta to it over `window` "
-        "returns. Pairs with fewer than `minimum` common returns have none.",
+        f"{DEFAULT_LAST} unless given). PEARSON unless `method` says otherwise. With `base`, one of them, "
+        "also each one's beta to it over `window` returns. Pairs with fewer than `minimum` common returns "
+        "have none.",
         metadata={**READ, "size": _compared},
     )
     async def correlation(

@@ -22,6 +22,7 @@ from alphapulse.domain.analysis.levels import levels as levels_of
 from alphapulse.domain.analysis.panel import compute
 from alphapulse.domain.analysis.profile_levels import Node
 from alphapulse.domain.analysis.registry import Spec
+from alphapulse.domain.market.bars import plain
 from alphapulse.domain.market.timeframes import MINUTE_NS
 from alphapulse.graphql.access import READ
 from alphapulse.graphql.as_of import AsOf, answered, position_of
@@ -138,7 +139,7 @@ def _json(values: Sequence[str | int | None]) -> Column:
 
 def _decimals(values: Sequence[Exact]) -> Column:
     """A JSON array of exact decimals, as strings."""
-    return _json([format(value, "f") for value in values])
+    return _json([decimal_of(plain(value)) for value in values])
 
 
 def _level(level: DomainLevel) -> Level:
@@ -164,18 +165,18 @@ def _session(found: Session, minutes: int) -> VolumeProfileSession:
 
     def node(of: Node) -> VolumeNode:
         return VolumeNode(
-            price=decimal_of(prices[of.bin]),
-            volume=decimal_of(profile.quantity(of.volume)),
+            price=decimal_of(plain(prices[of.bin])),
+            volume=decimal_of(plain(profile.quantity(of.volume))),
             prominence=of.prominence_ratio,
         )
 
     return VolumeProfileSession(
         start=Time(found.start * MINUTE_NS),
         end=Time((found.start + minutes) * MINUTE_NS),
-        volume=decimal_of(profile.quantity(profile.total)),
-        point_of_control=decimal_of(prices[found.control]),
-        value_area_low=decimal_of(prices[area.low]),
-        value_area_high=decimal_of(prices[area.high] + profile.grid.size),
+        volume=decimal_of(plain(profile.quantity(profile.total))),
+        point_of_control=decimal_of(plain(prices[found.control])),
+        value_area_low=decimal_of(plain(prices[area.low])),
+        value_area_high=decimal_of(plain(prices[area.high] + profile.grid.size)),
         count=len(profile),
         prices=_decimals(prices),
         volumes=texts(profile.volume),
@@ -272,7 +273,7 @@ class LevelQuery:
         return VolumeProfile(
             position=Position(found.position),
             exact=found.exact,
-            bin_size=decimal_of(sizes[0]) if sizes else None,
+            bin_size=decimal_of(plain(sizes[0])) if sizes else None,
             sessions=[_session(session, session_minutes) for session in found.sessions],
         )
 
