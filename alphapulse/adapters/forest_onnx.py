@@ -1,7 +1,8 @@
 """An isolation forest of scikit-learn as ONNX, and the proof that both say the same.
 
 All trees become one TreeEnsembleRegressor whose leaves hold path lengths; the general converter makes a
-graph of 27 nodes a tree, which takes 50 times as long. onnx and scikit-learn come with the extra ``train``.
+graph of 27 nodes a tree, which takes 100 times as long for a row. onnx and scikit-learn come with the
+extra ``train``.
 """
 
 from collections.abc import Sequence

@@ -5,6 +5,7 @@ ONNX form scores as scikit-learn does. The libraries come with the extra ``train
 none of them.
 """
 
+import asyncio
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,16 +13,23 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from psycopg import AsyncConnection
 
 from alphapulse.adapters.forest_onnx import check_receipt, edge_rows, forest_to_onnx, parity
 from alphapulse.adapters.onnx import OnnxScorer
+from alphapulse.adapters.store.codec import decode
 from alphapulse.domain.analysis.bars import Bars
+from alphapulse.domain.analysis.columns import Column, plan_of
 from alphapulse.domain.analysis.fields import Floats
-from alphapulse.domain.analysis.isolation import KIND, ForestRecipe, Version, feature_rows
+from alphapulse.domain.analysis.isolation import KIND, ForestRecipe, Scored, Version, feature_rows, score_bars
 from alphapulse.domain.analysis.models import BadModel, FittedModel
-from alphapulse.processes.fitting import TrainingMissing, Unfittable, trained_on
+from alphapulse.domain.ports import EventStore
+from alphapulse.processes.fitting import TrainingMissing, Unfittable, record_model, trained_on
+from alphapulse.projections.known_bars import MAX_KNOWN_BARS, known_bars
+from alphapulse.projections.model_log import fitted_models
 
 LEAST_ROWS = 64  # bars with all features, below which nothing is fitted
+_LATE = 1_000  # bars that may have begun before a cutoff and become known after it
 QUANTILES = (0.5, 0.9, 0.99, 0.999)  # of the scores of the training, to judge other scores by
 
 
@@ -39,7 +47,9 @@ def fit_isolation_forest(
         NotTheSame: the ONNX form scores otherwise. Nothing is to be recorded then.
     """
     libraries = forest_libraries()
-    known = bars if until is None else bars.take(slice(0, _count_known(bars, until)))
+    count = len(bars) if until is None else _count_known(bars, until)
+    # No earlier bar than the features need: then a longer history gives the same model.
+    known = bars.take(slice(max(0, count - _reach(recipe.names, recipe.window)), count))
     begin = max(0, len(known) - recipe.window)
     rows = feature_rows(recipe.names, known)[begin:]
     used = rows[np.isfinite(rows).all(axis=1)].astype(np.float32).astype(np.float64)
@@ -87,6 +97,80 @@ def open_forest(model: FittedModel) -> OnnxScorer:
 def versions_of(models: Sequence[tuple[int, FittedModel]]) -> list[Version]:
     """Recorded (version, model) pairs, opened for score_bars. Raises as open_forest."""
     return [Version(number, model.trained.known_time, open_forest(model)) for number, model in models]
+
+
+async def fit_from_log(
+    store: EventStore,
+    conn: AsyncConnection[Any],
+    instrument: str,
+    timeframe: int,
+    recipe: ForestRecipe,
+    name: str,
+    *,
+    until: int | None = None,
+    as_of: int | None = None,
+) -> tuple[int, FittedModel]:
+    """Fit a forest on bars of the log known by ``until`` (ns) and recorded by ``as_of``, and record it.
+
+    Done again, it writes nothing and says the version of the first time.
+
+    Raises:
+        See fit_isolation_forest; BadModel when the name was used with another recipe or for later bars;
+        NotYetFolded, QueryTooLarge: see known_bars.
+    """
+    forest_libraries()
+    reach = min(_reach(recipe.names, recipe.window) + _LATE, MAX_KNOWN_BARS)
+    bars = await known_bars(conn, instrument, timeframe, end=until, last=reach, as_of=as_of)
+    model = await asyncio.to_thread(fit_isolation_forest, bars, recipe, name, until=until)
+    await record_model(store, model)
+    for version_, recorded in await fitted_models(store, decode, name):
+        if recorded.digest == model.digest:
+            return version_, recorded
+    raise AssertionError(f"{name}: version {model.digest} was recorded and is not there")
+
+
+async def score_from_log(
+    store: EventStore,
+    conn: AsyncConnection[Any],
+    instrument: str,
+    timeframe: int,
+    name: str,
+    *,
+    last: int = 500,
+    as_of: int | None = None,
+) -> tuple[Bars, Scored]:
+    """The ``last`` bars and how unusual each was to the version of ``name`` that could speak for it.
+
+    Raises:
+        BadModel: nobody fitted ``name``, or for another market.
+        See versions_of and known_bars.
+    """
+    models = await fitted_models(store, decode, name, as_of=as_of)
+    if not models:
+        raise BadModel(f"no model is called {name}: fit it with `alphapulse anomalies fit`")
+    made_for = (models[0][1].instrument, models[0][1].timeframe)
+    if made_for != (instrument, timeframe):
+        raise BadModel(f"{name} was fitted on {made_for[0]}, {made_for[1]} minutes")
+    reach = _reach(models[0][1].features, last)
+    bars = await known_bars(conn, instrument, timeframe, last=reach, as_of=as_of)
+    scored = await asyncio.to_thread(_score, models, bars, last)
+    return bars.take(slice(max(0, len(bars) - last), None)), scored
+
+
+def _score(models: Sequence[tuple[int, FittedModel]], bars: Bars, last: int) -> Scored:
+    """Scores of the ``last`` of ``bars``. Versions that no bar is old enough for stay closed."""
+    begin = max(0, len(bars) - last)
+    first = int(bars.known_time[begin]) if len(bars) else 0
+    older = sum(model.trained.known_time < first for _, model in models)
+    scored = score_bars(versions_of(models[max(0, older - 1) :]), bars, since=begin)
+    return Scored(scored.version[begin:], scored.score[begin:])
+
+
+def _reach(features: Sequence[str], count: int) -> int:
+    """How many bars give the features of the last ``count`` of them their values."""
+    plan = plan_of([Column.parse(text) for text in features])
+    lead = MAX_KNOWN_BARS if plan.forgets is None else plan.forgets
+    return min(count + lead, MAX_KNOWN_BARS)
 
 
 def forest_libraries() -> dict[str, str]:

@@ -92,11 +92,11 @@ def feature_rows(features: Sequence[str], bars: Bars) -> Floats:
     return np.ascontiguousarray(column_values(columns, bars.values).T)
 
 
-def score_bars(versions: Sequence[Version], bars: Bars) -> Scored:
+def score_bars(versions: Sequence[Version], bars: Bars, *, since: int = 0) -> Scored:
     """How unusual each bar is to the last of ``versions`` that was fitted on earlier bars only.
 
-    ``bars`` reach back far enough for the features to have their values; versions in their order, all of
-    the same features.
+    ``bars`` reach back far enough for the features to have their values; those before row ``since`` get no
+    score. Versions in their order, all of the same features.
     """
     result = Scored(np.full(len(bars), NO_MODEL), np.full(len(bars), np.nan))
     if not versions or not len(bars):
@@ -104,6 +104,7 @@ def score_bars(versions: Sequence[Version], bars: Bars) -> Scored:
     rows = feature_rows(versions[0].scorer.features, bars)
     cutoffs = np.array([v.known_time for v in versions])
     chosen = np.searchsorted(cutoffs, bars.known_time, side="left") - 1
+    chosen[:since] = -1
     for nth, version in enumerate(versions):
         mine = chosen == nth
         if mine.any():
