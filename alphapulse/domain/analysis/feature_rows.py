@@ -60,9 +60,9 @@ class Carried:
         return cls(
             snapshot=data[16 : 16 + size],
             seen=seen,
-            inside=whole[:inside].reshape(2, -1),
-            bars=whole[inside:].reshape(5, -1),
-            outputs=floats.reshape(slot.plan.outputs, -1),
+            inside=whole[:inside].reshape(2, slot.window - 1),
+            bars=whole[inside:].reshape(5, slot.keep),
+            outputs=floats.reshape(slot.plan.outputs, slot.keep),
         )
 
 
@@ -207,10 +207,10 @@ class SetPlan:
     def _rows(self, timeframe: int, closed: Closed, advanced: Mapping[int, Advanced]) -> FeatureRows:
         own, bars = advanced[timeframe], closed.bars
         keep, count = self.slots[timeframe].keep, len(closed.bars)
-        values = np.empty((count, len(self.defined.features)))
+        columns = np.empty((len(self.defined.features), count))
         new = own.bars[:, keep:]
         first, inputs, flags = new[FIRST].copy(), new[INPUT].copy(), new[FLAGS].copy()
-        at = {timeframe: keep + np.arange(count)}
+        at: dict[int, Int64s] = {}
         for source in sorted({column[0] for column in self._columns[timeframe]} - {timeframe}):
             at[source], usable = _latest(advanced[source].bars, new[END], new[POSITION])
             seen = advanced[source].bars[:, at[source]]
@@ -219,8 +219,13 @@ class SetPlan:
             flags |= np.where(usable, seen[FLAGS], OUT_OF_ORDER | WARMING)
             at[source] = np.where(usable, at[source], -1)
         for i, (source, output, lag) in enumerate(self._columns[timeframe]):
-            row = at[source]
-            values[:, i] = np.where(row < 0, np.nan, advanced[source].outputs[output, row - lag])
+            outputs = advanced[source].outputs[output]
+            if source == timeframe:
+                columns[i] = outputs[keep - lag : keep - lag + count]
+            else:
+                columns[i] = np.where(at[source] < 0, np.nan, outputs[at[source] - lag])
+        values = np.empty((count, len(columns)))
+        transpose(columns, values)
         return FeatureRows(
             instrument=bars.instrument,
             timeframe=timeframe,
@@ -261,10 +266,34 @@ def _latest(bars: Int64s, ends: Int64s, positions: Int64s) -> tuple[Int64s, NDAr
 
 @piece
 def _reach(inside: Int64s, window: int, first: Int64s, flags: Int64s) -> None:
-    """For each bar the least first position and all flags of the last ``window`` bars."""
-    for i in range(first.shape[0]):
-        least, union = inside[0, i], inside[1, i]
-        for j in range(i + 1, i + window):
-            least = min(least, inside[0, j])
-            union |= inside[1, j]
-        first[i], flags[i] = least, union
+    """For each bar the least first position and all flags of the last ``window`` bars.
+
+    Blocks of ``window`` bars, each gathered from its end to its start: a window is the tail of one block and
+    the head of the next, whatever its length (van Herk 1992, Gil and Werman 1993).
+    """
+    count, total = first.shape[0], inside.shape[1]
+    least, union = inside[0].copy(), inside[1].copy()
+    for i in range(total - 2, -1, -1):
+        if (i + 1) % window:
+            least[i] = min(least[i], least[i + 1])
+            union[i] |= union[i + 1]
+    head_least, head_union = inside[0, 0], inside[1, 0]
+    for j in range(total):
+        if j % window == 0:
+            head_least, head_union = inside[0, j], inside[1, j]
+        else:
+            head_least = min(head_least, inside[0, j])
+            head_union |= inside[1, j]
+        i = j - window + 1
+        if i >= 0 and i < count:
+            first[i], flags[i] = min(least[i], head_least), union[i] | head_union
+
+
+@piece
+def transpose(columns: Floats, rows: Floats) -> None:
+    """``rows[i, f] = columns[f, i]``, in pieces that stay in the cache."""
+    for begin in range(0, rows.shape[0], 64):
+        end = min(begin + 64, rows.shape[0])
+        for f in range(columns.shape[0]):
+            for i in range(begin, end):
+                rows[i, f] = columns[f, i]

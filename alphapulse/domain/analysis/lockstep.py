@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from alphapulse.domain.analysis.compiled import piece
 from alphapulse.domain.analysis.fields import INPUTS, Floats
 from alphapulse.domain.analysis.panel import Panel, Plan
 
@@ -26,21 +27,21 @@ class Lockstep:
     def advance(self, bars: Mapping[int, Floats]) -> dict[int, Floats]:
         """Outputs (outputs, n) of each slot for its next ``bars`` (INPUTS, n), oldest first."""
         counts = {slot: values.shape[1] for slot, values in sorted(bars.items()) if values.shape[1]}
-        found = {slot: np.empty((self._plan.outputs, count)) for slot, count in counts.items()}
+        place = {slot: i for i, slot in enumerate(counts)}
+        found = np.empty((len(counts), self._plan.outputs, max(counts.values(), default=0)))
         at = 0
         while active := [slot for slot, count in counts.items() if count > at]:
             rows = min([self._block, *(counts[slot] - at for slot in active)])
             for lo, hi in _runs(active):
                 side_by_side = np.empty((INPUTS, rows, hi - lo))
                 for slot in range(lo, hi):
-                    side_by_side[:, :, slot - lo] = bars[slot][:, at : at + rows]
+                    _gather(bars[slot], at, slot - lo, side_by_side)
                 out = self._panel.advance(side_by_side, lo, hi)
-                for slot in range(lo, hi):
-                    found[slot][:, at : at + rows] = out[:, :, slot - lo]
+                _scatter(out, found[place[lo] : place[lo] + hi - lo], at)
             at += rows
         if len(set(counts.values())) > 1 or len(counts) < self._panel.slots:
             self._panel = self._aligned()
-        return found
+        return {slot: found[place[slot], :, :count] for slot, count in counts.items()}
 
     def _aligned(self) -> Panel:
         """The same state with all slots at one row, so that they can go on together."""
@@ -55,3 +56,23 @@ def _runs(slots: Sequence[int]) -> Iterator[tuple[int, int]]:
     cuts = [i for i, (a, b) in enumerate(pairwise(slots), 1) if b != a + 1]
     for a, b in pairwise([0, *cuts, len(slots)]):
         yield slots[a], slots[b - 1] + 1
+
+
+@piece
+def _gather(bars: Floats, at: int, lane: int, into: Floats) -> None:
+    """``into[:, t, lane]``: bars from ``at`` on."""
+    for field in range(into.shape[0]):
+        for t in range(into.shape[1]):
+            into[field, t, lane] = bars[field, at + t]
+
+
+@piece
+def _scatter(out: Floats, into: Floats, at: int) -> None:
+    """``into[lane, o, at + t] = out[o, t, lane]``, in pieces that stay in the cache."""
+    outputs, rows, lanes = out.shape
+    for o in range(outputs):
+        for begin in range(0, rows, 32):
+            end = min(begin + 32, rows)
+            for lane in range(lanes):
+                for t in range(begin, end):
+                    into[lane, o, at + t] = out[o, t, lane]
