@@ -26,6 +26,20 @@ COMMANDS: dict[str, Leaf | Branch] = {
     "generate": Leaf("generate", "generate", "Generate lifelike trades into the log or a file."),
     "candles": Leaf("candles", "candles", "Show the latest candles of an instrument."),
     "chart": Leaf("chart", "chart", "Draw bars with indicators, patterns, levels and regimes."),
+    "regimes": Branch(
+        "Which regime a market was in, by rules or fitted models.",
+        {
+            "fit": Leaf("regimes", "fit", "Fit a model of hidden regimes, walk-forward."),
+            "show": Leaf("regimes", "show", "Show the regime of the latest bars."),
+        },
+    ),
+    "anomalies": Branch(
+        "Bars that stand out, by isolation forests.",
+        {
+            "fit": Leaf("anomalies", "fit", "Fit a forest on bars known by a moment."),
+            "score": Leaf("anomalies", "score", "Show the most unusual of the last bars."),
+        },
+    ),
     "log": Leaf("log", "log", "Show where the log ends, who is behind it, and its events."),
     "projections": Branch(
         "How read models stand, and their rebuilds.",
@@ -44,6 +58,16 @@ COMMANDS: dict[str, Leaf | Branch] = {
             "list": Leaf("parked", "list_", "List them."),
             "show": Leaf("parked", "show", "Show one in full."),
             "retry": Leaf("parked", "retry", "Fold them again."),
+        },
+    ),
+    "features": Branch(
+        "Feature sets and their rows.",
+        {
+            "define": Leaf("features", "define", "Define a set, or the default one."),
+            "retire": Leaf("features", "retire", "Make no new rows of a version."),
+            "list": Leaf("features", "list_", "List every version of every set."),
+            "show": Leaf("features", "show", "Show what a set is made of."),
+            "latest": Leaf("features", "latest", "Print the latest vectors."),
         },
     ),
     "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
