@@ -13,6 +13,7 @@ from hashlib import sha256
 
 import msgspec
 
+from alphapulse.domain.analysis.bars import AFTER_GAP, BACK_FILLED, FEED_DOWN, RECEIVE_TIME, SUPPLIED
 from alphapulse.domain.analysis.registry import BadParameter, Spec, find
 from alphapulse.domain.decider import Decider
 from alphapulse.domain.market.timeframes import LABELS
@@ -27,6 +28,17 @@ MAX_TEXT = 2_000  # characters of a description
 WARMING = 32  # some feature has no value yet
 NOT_SETTLED = 64  # the first bar still shows in some feature that will forget it
 OUT_OF_ORDER = 128  # bars of another timeframe came before ours of the same time: they are not looked at
+
+FLAG_NAMES: Mapping[int, str] = {
+    SUPPLIED: "supplied",
+    BACK_FILLED: "back_filled",
+    RECEIVE_TIME: "receive_time",
+    AFTER_GAP: "after_gap",
+    FEED_DOWN: "feed_down",
+    WARMING: "warming",
+    NOT_SETTLED: "not_settled",
+    OUT_OF_ORDER: "out_of_order",
+}
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
