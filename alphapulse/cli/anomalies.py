@@ -60,7 +60,8 @@ def fit(
     say(
         f"{called}, version {facts['version']}: fitted on {facts['bars_used']:,} of {facts['bars']:,} bars "
         f"known by {facts['known_by']}; ONNX and scikit-learn agree within "
-        f"{facts['worst_difference']:.1e} on {facts['rows_compared']:,} rows; 1 in 100 of them scores over {facts['score_quantile_0.99']:.3f}",
+        f"{facts['worst_difference']:.1e} on {facts['rows_compared']:,} rows; 1 in 100 scores over "
+        f"{facts['score_quantile_0.99']:.3f}",
         facts,
         as_json,
     )
