@@ -13,6 +13,7 @@ from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.looks import Looks
 from alphapulse.graphql.rate import Rates
 from alphapulse.projections.candle_queries import History
+from alphapulse.projections.feature_cache import FeatureCache
 from alphapulse.projections.notices import ReadNotices
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -28,6 +29,7 @@ class Services:
     history: History
     notices: ReadNotices  # of the candles
     feature_notices: ReadNotices
+    vectors: FeatureCache
     looks: Looks
     hub: Hub
     rates: Rates

@@ -9,6 +9,7 @@ from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
 from alphapulse.graphql.correlation import CorrelationQuery
 from alphapulse.graphql.detections import DetectionQuery, DetectionSubscription
+from alphapulse.graphql.features import FeatureQuery, FeatureSubscription
 from alphapulse.graphql.indicators import IndicatorQuery
 from alphapulse.graphql.instruments import InstrumentQuery
 from alphapulse.graphql.levels import LevelQuery
@@ -26,13 +27,14 @@ class Query(
     DetectionQuery,
     LevelQuery,
     CorrelationQuery,
+    FeatureQuery,
     LogQuery,
 ):
     pass
 
 
 @strawberry.type
-class Subscription(CandleSubscription, DetectionSubscription, LogSubscription):
+class Subscription(CandleSubscription, DetectionSubscription, FeatureSubscription, LogSubscription):
     pass
 
 

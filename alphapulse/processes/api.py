@@ -26,11 +26,12 @@ from alphapulse.processes.project import READ_MODELS
 from alphapulse.processes.serve import listen, serve
 from alphapulse.projections.candle_queries import History
 from alphapulse.projections.candles import Candles
+from alphapulse.projections.feature_cache import FeatureCache
+from alphapulse.projections.features import Features
 from alphapulse.projections.notices import ReadNotices
 
 log = logging.getLogger(__name__)
 
-FEATURES = "features"
 READERS = 8  # connections that answer queries; more requests wait for their turn
 WAIT_S = 5.0  # for one of them
 
@@ -68,7 +69,7 @@ async def open_services(
         )
         await reads.open()
         stack.push_async_callback(reads.close)
-        notices, feature_notices = ReadNotices(connect, Candles.name), ReadNotices(connect, FEATURES)
+        notices, feature_notices = ReadNotices(connect, Candles.name), ReadNotices(connect, Features.name)
         await stack.enter_async_context(_running(notices))
         await stack.enter_async_context(_running(feature_notices))
         yield Services(
@@ -78,6 +79,7 @@ async def open_services(
             history=History(store, codec.decode),
             notices=notices,
             feature_notices=feature_notices,
+            vectors=FeatureCache(reads.connection, feature_notices),
             looks=Looks(reads),
             hub=Hub(limits.queue_messages),
             rates=Rates(limits.rate_cost_per_s, limits.rate_burst_cost, limits.rate_keys, time.monotonic),
