@@ -33,7 +33,7 @@ class Oracle:
     """TA-Lib's outputs in the order of ours; see above. ``unlike`` leaves rows out: say why beside it."""
 
     call: Call
-    slack: float = SLACK
+    slack: float | Callable[[Floats], Floats] = SLACK  # or a row's own, from the bars
     unlike: Callable[[Floats, Floats], NDArray[np.bool_]] | None = None  # (bars, ours) -> rows to leave out
 
 
@@ -57,18 +57,20 @@ def assert_agrees(oracles: Mapping[str, Oracle | Call], bars: Floats) -> None:
         row += len(outputs)
         left_out = oracle.unlike(bars, mine) if oracle.unlike else np.zeros(bars.shape[1], dtype=bool)
         for output, column, a, b in zip(outputs, spec.columns, mine, theirs, strict=True):
-            slack = oracle.slack * _magnitude(output, bars)
+            slack = _slack(oracle, output, bars)
             problems += _differences(column, np.where(left_out, b, a), b, slack)
     assert not problems, "\n".join(problems)
 
 
-def _magnitude(output: Output, bars: Floats) -> Floats:
-    """What ``slack`` multiplies, a row."""
+def _slack(oracle: Oracle, output: Output, bars: Floats) -> Floats:
+    """The absolute tolerance of each row."""
     price = np.maximum.accumulate(bars[HIGH])
     volume = np.maximum.accumulate(np.nan_to_num(bars[VOLUME]))
     bound = max([1.0, *(abs(x) for x in (output.low, output.high) if x is not None)])
-    scaled: Floats = price**output.prices * volume**output.volumes * bound
-    return scaled
+    scale: Floats = price**output.prices * volume**output.volumes * bound
+    if callable(oracle.slack):
+        return np.fmax(SLACK * scale, oracle.slack(bars))
+    return oracle.slack * scale
 
 
 def _differences(column: str, ours: Floats, theirs: Floats, slack: Floats) -> list[str]:

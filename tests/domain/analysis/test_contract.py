@@ -300,6 +300,8 @@ def forgets(spec: Spec) -> int | None:
 def edges(known: Indicator) -> Iterator[Spec]:
     """Each parameter at either end of its range, with others that go with it."""
     for parameter in known.parameters:
+        if parameter.name == "anchor":
+            continue  # a moment, before which there is nothing
         for value in (parameter.low, parameter.high):
             others = [
                 [value] if p is parameter else list(dict.fromkeys((p.default, p.low, p.high)))

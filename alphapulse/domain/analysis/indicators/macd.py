@@ -2,7 +2,15 @@
 
 from alphapulse.domain.analysis.compiled import View, blend
 from alphapulse.domain.analysis.fields import CLOSE, Floats
-from alphapulse.domain.analysis.registry import Output, Params, indicator, period, smoothing_forgets
+from alphapulse.domain.analysis.registry import (
+    MAX_PERIOD,
+    Output,
+    Parameter,
+    Params,
+    indicator,
+    period,
+    smoothing_forgets,
+)
 
 
 def _forgets(params: Params) -> int:
@@ -14,7 +22,11 @@ def _forgets(params: Params) -> int:
     name="macd",
     title="Moving average convergence divergence",
     kind="momentum",
-    parameters=(period(12, name="fast"), period(26, name="slow"), period(9, name="signal", low=1)),
+    parameters=(
+        Parameter("fast", 12, 2, MAX_PERIOD - 1),
+        period(26, name="slow", low=3),
+        period(9, name="signal", low=1),
+    ),
     outputs=(
         Output("macd", "price", prices=1),
         Output("signal", "price", prices=1),
