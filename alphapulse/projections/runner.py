@@ -180,7 +180,7 @@ class Session:
         """Try ``item`` again with carried state read anew; park it when its tries are used up."""
         assert isinstance(item, Recorded), f"an event that was not decoded cannot fail to fold: {item}"
         for _ in range(TRIES - 1):
-            await self._load()
+            self.state = await load_at(self.model, self.db, Scope(self.position, self.part))
             try:
                 await self._commit([item], upto)
             except Poison as again:
@@ -201,6 +201,7 @@ class Session:
         directed = any(event.name in directives_of(self.model) for event in events)
         with blamed():
             folded = await self._folded_aside(events, weight=ASIDE * (directed or len(events) > 16))
+        began, state = asyncio.get_running_loop().time(), folded.state
         async with self.db.transaction():
             moved = await self.checkpoint.advance(self.db, upto)
             if events:
@@ -208,22 +209,20 @@ class Session:
                     await self.model.write(self.db, folded.changes)
             if refused:
                 await park(self.db, self.checkpoint, refused)
+            if directed:
+                state = await load_at(self.model, self.db, Scope(upto, self.part))
             if self.notify:
                 notice = read_notice(
                     self.model.name, previous=self.position, position=upto, touched=folded.touched
                 )
                 await self.db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, notice))
-        self.checkpoint, self.state = moved, folded.state
-        if directed:
-            await self._load()
+            if asyncio.get_running_loop().time() - began > self.limits.poll_s:
+                moved = await moved.advance(self.db, upto)  # seen now, not when the transaction began
+        self.checkpoint, self.state = moved, state
         level = logging.ERROR if self.notify else logging.DEBUG  # a rebuild tells about them at its end
         for event in refused:
             name = event.record.name
             log.log(level, "%s parked %s at position %d: %s", moved, name, event.position, event.reason)
-
-    async def _load(self) -> None:
-        """Read anew what is carried along."""
-        self.state = await load_at(self.model, self.db, Scope(self.position, self.part))
 
     async def _folded_aside(self, events: Sequence[Recorded], *, weight: int) -> Folded[Any, Any]:
         """The fold of ``events``; while a long one is under way, others see that we are here."""
