@@ -12,9 +12,9 @@ from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.ports import EventStore, StoredRecord
 
 CATEGORIES = ("bars", "feed", "trades")  # of streams that bars are made of
-PAGE_BYTES = 256_000  # of one stream, about
+PAGE_BYTES = 64_000  # of one stream, about: some 10,000 trades or bars
 MAX_PAGE_EVENTS = 2_000
-_FIRST_PAGE = 4  # events, while their size is not known
+_FIRST_PAGE = 1  # events, while their size is not known
 
 
 @dataclass(slots=True)
