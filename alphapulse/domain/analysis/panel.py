@@ -28,7 +28,9 @@ from alphapulse.domain.analysis.fields import (
 )
 from alphapulse.domain.analysis.registry import Spec
 
-_MAGIC = b"APS1"
+_HEAD = 2  # of a snapshot: _MAGIC, and how many bars were seen
+_MAGIC = float.fromhex("0x1.4150534c4f54p+1")  # no value of an indicator is this one
+_TILE = 32  # slots whose snapshots are written or read together
 
 
 class BadSnapshot(ValueError):
@@ -140,11 +142,17 @@ class Panel:
 
     def snapshot(self, slot: int = 0) -> bytes:
         """All that ``slot`` has to know of its past; the same bytes wherever the slot stands."""
-        window, mask = self.plan.window, self._bars.shape[1] - 1
-        rows = (self._row[slot] - window + np.arange(window)) & mask
-        parts = (self._carry[:, slot], self._bars[:, rows, slot], self._lines[:, rows, slot])
-        body = np.concatenate([part.ravel() for part in parts])
-        return _MAGIC + int(self.seen[slot]).to_bytes(8, "little") + body.astype("<f8").tobytes()
+        return self.snapshot_all(slot, slot + 1)[0]
+
+    def snapshot_all(self, lo: int = 0, hi: int | None = None) -> list[bytes]:
+        """What ``snapshot`` gives, of the slots ``lo`` to ``hi``."""
+        hi = self.slots if hi is None else hi
+        records: Floats = np.empty((hi - lo, _HEAD + self.plan.floats), dtype="<f8")
+        records[:, 0] = _MAGIC
+        records[:, 1] = self.seen[lo:hi].view(np.float64)
+        _gather(records, self.plan.window, *self._state(), self._row, lo)
+        size, whole = records.shape[1] * 8, records.tobytes()
+        return [whole[i * size : (i + 1) * size] for i in range(hi - lo)]
 
     def restore(self, snapshot: bytes, slot: int = 0) -> None:
         """Put ``slot`` where it was when ``snapshot`` was taken of one under the same plan.
@@ -152,17 +160,27 @@ class Panel:
         Raises:
             BadSnapshot: it is of another plan.
         """
-        plan = self.plan
-        if snapshot[:4] != _MAGIC or len(snapshot) != 12 + 8 * plan.floats:
-            raise BadSnapshot(f"{len(snapshot)} bytes, the plan takes {12 + 8 * plan.floats}")
-        body = np.frombuffer(snapshot, dtype="<f8", offset=12)
-        mask = self._bars.shape[1] - 1
-        rows = (self._row[slot] - plan.window + np.arange(plan.window)) & mask
-        split = (plan.carries, plan.carries + plan.fields * plan.window)
-        self._carry[:, slot] = body[: split[0]]
-        self._bars[:, rows, slot] = body[split[0] : split[1]].reshape(plan.fields, plan.window)
-        self._lines[:, rows, slot] = body[split[1] :].reshape(plan.lines, plan.window)
-        self.seen[slot] = int.from_bytes(snapshot[4:12], "little")
+        self.restore_all([snapshot], slot)
+
+    def restore_all(self, snapshots: Sequence[bytes], lo: int = 0) -> None:
+        """``restore`` of many, into the slots from ``lo`` on: all or none.
+
+        Raises:
+            BadSnapshot: one of them is of another plan.
+        """
+        width, count = _HEAD + self.plan.floats, len(snapshots)
+        for size in set(map(len, snapshots)) - {8 * width}:
+            raise BadSnapshot(f"{size} bytes, the plan takes {8 * width}")
+        records = np.frombuffer(b"".join(snapshots), dtype="<f8").reshape(count, width)
+        if not (records[:, 0] == _MAGIC).all():
+            raise BadSnapshot("begins with something else than a snapshot does")
+        if not 0 <= lo <= lo + count <= self.slots:
+            raise ValueError(f"snapshots for slots {lo} to {lo + count} of {self.slots}")
+        self.seen[lo : lo + count] = records[:, 1].copy().view(np.int64)
+        _spread(records, self.plan.window, *self._state(), self._row, lo)
+
+    def _state(self) -> tuple[Floats, Floats, Floats]:
+        return self._carry, self._bars, self._lines
 
 
 def compute(specs: Sequence[Spec], bars: Floats, *, chunk: int = 256) -> Floats:
@@ -232,3 +250,46 @@ def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
             span[i] = top - bottom
         if bars.shape[0] > FIELDS:
             push_candles(bars, first + t, lo, hi)
+
+
+# A snapshot is a record of float64: _MAGIC, the bits of seen, carried floats, last bars (field, row), last
+# lines (line, row). Records lie by slot and the state by row: some slots at a time, so that both stay in
+# the cache.
+
+
+@piece
+def _gather(
+    records: Floats, window: int, carry: Floats, bars: Floats, lines: Floats, rows: Int64s, lo: int
+) -> None:
+    for begin in range(0, len(records), _TILE):
+        end = min(begin + _TILE, len(records))
+        for i in range(carry.shape[0]):
+            for n in range(begin, end):
+                records[n, _HEAD + i] = carry[i, lo + n]
+        at = _HEAD + carry.shape[0]
+        for cube in (bars, lines):
+            mask = cube.shape[1] - 1
+            for field in range(cube.shape[0]):
+                for back in range(window, 0, -1):
+                    for n in range(begin, end):
+                        records[n, at] = cube[field, (rows[lo + n] - back) & mask, lo + n]
+                    at += 1
+
+
+@piece
+def _spread(
+    records: Floats, window: int, carry: Floats, bars: Floats, lines: Floats, rows: Int64s, lo: int
+) -> None:
+    for begin in range(0, len(records), _TILE):
+        end = min(begin + _TILE, len(records))
+        for i in range(carry.shape[0]):
+            for n in range(begin, end):
+                carry[i, lo + n] = records[n, _HEAD + i]
+        at = _HEAD + carry.shape[0]
+        for cube in (bars, lines):
+            mask = cube.shape[1] - 1
+            for field in range(cube.shape[0]):
+                for back in range(window, 0, -1):
+                    for n in range(begin, end):
+                        cube[field, (rows[lo + n] - back) & mask, lo + n] = records[n, at]
+                    at += 1
