@@ -1,6 +1,6 @@
 """How a pattern joins the registry: its shapes become numbers that the one kernel of all patterns reads."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -29,7 +29,7 @@ from alphapulse.domain.analysis.patterns.language import (
     modest,
     short,
 )
-from alphapulse.domain.analysis.registry import Kernel, Output, Parameter, indicator
+from alphapulse.domain.analysis.registry import Kernel, Output, Parameter, everything, indicator
 
 INPUTS = (
     *(Field.OPEN, Field.HIGH, Field.LOW, Field.CLOSE, Field.TOP, Field.BOTTOM),
@@ -65,7 +65,13 @@ class Pattern:
         return "both" if len(ways) == 2 else "bullish" if True in ways else "bearish"
 
 
-PATTERNS: dict[str, Pattern] = {}
+_patterns: dict[str, Pattern] = {}
+
+
+def patterns() -> Mapping[str, Pattern]:
+    """All patterns by name, in alphabetical order."""
+    everything()
+    return dict(sorted(_patterns.items()))
 
 
 def pattern(
@@ -92,7 +98,7 @@ def join(
     name: str, title: str, bars: int, signals: tuple[int, ...], neutral: bool, lookback: int
 ) -> Callable[[Kernel, Sequence[float], str, Sequence[Parameter]], None]:
     """The entry of a pattern, to be finished with its kernel, fixed numbers, source and parameters."""
-    PATTERNS[name] = Pattern(name, bars, signals, neutral)
+    _patterns[name] = Pattern(name, bars, signals, neutral)
 
     def finish(kernel: Kernel, fixed: Sequence[float], source: str, parameters: Sequence[Parameter]) -> None:
         register = indicator(
