@@ -24,7 +24,6 @@ from alphapulse.domain.analysis.models import (
     FittedModel,
     RecordModel,
     Trained,
-    Versions,
     check,
     model_decider,
     stream_of,
@@ -49,6 +48,7 @@ class Fitting:
 
     trainings: int = 0  # that the bars allow
     done: int = 0  # of these: known before, fitted or skipped
+    cutoff: int = -1  # ns: of the last version; what was known by then is not fitted again
     recorded: list[tuple[int, FittedModel]] = field(default_factory=list)  # (version, model)
     skipped: list[str] = field(default_factory=list)  # why no model came of a training
 
@@ -69,10 +69,10 @@ async def fit_regimes(
     libraries()
     known, _ = await load(store, model_decider, stream_of(name))
     trainings = list(recipe.trainings(len(bars)))
-    so_far = Fitting(trainings=len(trainings))
+    so_far = Fitting(trainings=len(trainings), cutoff=known.last.trained.known_time if known.last else -1)
     rows = await asyncio.to_thread(recipe.feature_rows, bars)
     for training in trainings:
-        await _one(store, bars, rows, recipe, name, training, known, so_far)
+        await _one(store, bars, rows, recipe, name, training, so_far)
         so_far.done += 1
         progress(so_far)
     return so_far
@@ -85,17 +85,16 @@ async def _one(
     recipe: Recipe,
     name: str,
     training: slice,
-    known: Versions,
     so_far: Fitting,
 ) -> None:
-    trained = trained_on(bars, training)
-    if known.last is not None and trained.known_time <= known.last.trained.known_time:
+    if trained_on(bars, training).known_time <= so_far.cutoff:
         return
     try:
         model = await asyncio.to_thread(fit, bars, rows, recipe, name, training)
     except Unfittable as error:
         so_far.skipped.append(str(error))
         return
+    so_far.cutoff = model.trained.known_time
     for recorded in await record_model(store, model):
         so_far.recorded.append((recorded.event.version, model))
 
@@ -120,12 +119,16 @@ async def record_model(store: EventStore, model: FittedModel, *, actor: str = "s
 
 def walk_forward(bars: Bars, recipe: Recipe, name: str) -> Iterator[FittedModel]:
     """The models that ``fit_regimes`` would record over a log without any; unfittable trainings give none."""
-    rows = recipe.feature_rows(bars)
+    rows, cutoff = recipe.feature_rows(bars), -1
     for training in recipe.trainings(len(bars)):
+        if trained_on(bars, training).known_time <= cutoff:
+            continue
         try:
-            yield fit(bars, rows, recipe, name, training)
+            model = fit(bars, rows, recipe, name, training)
         except Unfittable:
             continue
+        cutoff = model.trained.known_time
+        yield model
 
 
 def trained_on(bars: Bars, training: slice) -> Trained:

@@ -18,21 +18,21 @@ class TooManyParts(Exception):
 
 
 async def fitted_models(
-    store: EventStore, decode: Decode, name: str, *, as_of: int | None = None
+    store: EventStore, decode: Decode, name: str, *, as_of: int | None = None, most: int = MAX_EVENTS
 ) -> Sequence[tuple[int, FittedModel]]:
     """(version, model) for every complete version of ``name``, oldest first; none when nobody knows it.
 
     Raises:
         BadModel: the name is none, or parts do not make the model that their digest names.
-        TooManyParts: over 20,000 events.
+        TooManyParts: over ``most`` events.
     """
     stream, events, version = stream_of(name), list[ModelFitted](), 0
     while records := await store.read_stream(stream, after=version, limit=_PAGE):
         version = records[-1].version
         known = [record for record in records if as_of is None or record.position <= as_of]
         events += [decode(record).event for record in known]
-        if len(events) > MAX_EVENTS:
-            raise TooManyParts(f"{stream}: over {MAX_EVENTS} events")
+        if len(events) > most:
+            raise TooManyParts(f"{stream}: over {most} events")
         if len(known) < len(records):
             break
     return list(assemble(events))

@@ -1,5 +1,6 @@
 """Models of hidden states, fitted walk-forward into a real log."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -26,7 +27,7 @@ from alphapulse.processes.fitting import (
     record_model,
     walk_forward,
 )
-from alphapulse.projections.model_log import fitted_models
+from alphapulse.projections.model_log import TooManyParts, fitted_models
 
 HOUR_NS = 3_600_000_000_000
 KINDS = ("regime_gmm", "regime_hmm")
@@ -182,6 +183,26 @@ async def test_a_second_run_fits_nothing_again_and_a_later_one_only_what_is_new(
     assert await store.version("model-m") == 4
 
 
+async def test_two_fitters_at_once_record_each_refit_once(store: EventStore) -> None:
+    _, bars = planted()
+    both = await asyncio.gather(*(fit_regimes(store, bars, recipe(), "m") for _ in range(2)))
+    assert sorted(version for done in both for version, _ in done.recorded) == [1, 2, 3, 4]
+    assert len(await fitted_models(store, decode, "m")) == 4
+
+
+def test_a_bar_that_became_known_late_holds_later_cutoffs_back() -> None:
+    """The training with it in knew more than the next ones without it would: these give no version."""
+    _, bars = planted(760)
+    known = bars.known_time.copy()
+    known[6] = known[500]
+    late = Bars(
+        instrument="a:B", timeframe=60, values=bars.values, known_time=known, position=bars.position,
+        input_position=bars.input_position, flags=bars.flags,
+    )  # fmt: skip
+    cutoffs = [m.trained.known_time for m in walk_forward(late, recipe(), "m")]
+    assert cutoffs == [int(known[500]), int(known[604]), int(known[754])]
+
+
 def test_the_same_fit_gives_the_same_digests() -> None:
     _, bars = planted(455)
     for kind in KINDS:
@@ -231,6 +252,9 @@ async def test_as_of_knows_the_versions_of_that_position(store: EventStore) -> N
         assert await fitted_models(store, decode, "m", as_of=record.position) == done.recorded[:nth]
         assert await fitted_models(store, decode, "m", as_of=record.position - 1) == done.recorded[: nth - 1]
     assert await fitted_models(store, decode, "other") == []
+    assert await fitted_models(store, decode, "m", most=4) == done.recorded
+    with pytest.raises(TooManyParts, match="model-m: over 3 events"):
+        await fitted_models(store, decode, "m", most=3)
 
 
 async def test_a_large_artifact_is_recorded_in_parts_and_read_back_whole(store: EventStore) -> None:

@@ -5,18 +5,19 @@ fitted is in ``FittedModel.parameters``; fitting.py does that. All sums run in a
 looks at another, except through the filter's state: then no chunking changes a bit.
 """
 
+import math
 from dataclasses import dataclass
-from math import isfinite, log, pi
 from typing import Any, Self
 
 import numpy as np
 
+from alphapulse.domain.analysis.compiled import piece
 from alphapulse.domain.analysis.fields import Floats
 
 MAX_STATES = 8
 MAX_DIMENSIONS = 16
 
-_LOG_2PI = log(2 * pi)
+_LOG_2PI = math.log(2 * math.pi)
 
 
 class BadMixture(ValueError):
@@ -59,10 +60,10 @@ class Gaussians:
 
     def log_densities(self, rows: Floats) -> Floats:
         """(n, K) for ``rows`` (n, D), of the values in units of the training; NaN where a value is."""
-        units = (rows - self.center) / self.scale
-        return np.stack(
-            [_log_density(units, m, f) for m, f in zip(self.means, self.factors, strict=True)], axis=1
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # a value too far out becomes infinite, or NaN
+            units = (rows - self.center) / self.scale
+            each = [_log_density(units, m, f) for m, f in zip(self.means, self.factors, strict=True)]
+            return np.stack(each, axis=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +80,9 @@ class Mixture:
         return cls(gaussians, _log(weights))
 
     def advance(self, rows: Floats, state: Floats | None = None) -> tuple[Floats, Floats | None]:
-        """Probabilities (n, K) of the states given each row alone; NaN where a value is missing."""
+        """Probabilities (n, K) given each row alone; NaN where a value is missing or too far out."""
         joint = self.gaussians.log_densities(rows) + self.log_weights
+        joint[~np.isfinite(joint).any(axis=1)] = np.nan
         return np.exp(joint - _log_sum(joint)[:, None]), state
 
 
@@ -104,17 +106,15 @@ class Markov:
         """Probabilities (n, K) of the states given the rows so far, and the state to go on from.
 
         Forward algorithm in logarithms: Rabiner, A tutorial on hidden Markov models (1989), scaled every
-        bar. A row with a missing value says nothing: the probabilities are those expected before it.
+        bar. A row with a missing value, or one too far out for its density to be told, says nothing: the
+        probabilities are those expected before it.
         """
         densities = self.gaussians.log_densities(rows)
-        densities[np.isnan(densities).any(axis=1)] = 0.0
-        out = np.empty_like(densities)
-        for i, density in enumerate(densities):
-            before = self.log_start if state is None else _step(state, self.log_transition)
-            joint = before + density
-            state = joint - _log_sum(joint[None])[0]
-            out[i] = state
-        return np.exp(out), state
+        densities[~np.isfinite(densities).all(axis=1)] = 0.0
+        first = state is None
+        now = np.array(self.log_start if state is None else state)
+        _filter(densities, self.log_transition, first, now)
+        return np.exp(densities), state if first and not len(rows) else now
 
 
 Hidden = Mixture | Markov
@@ -129,8 +129,38 @@ def hidden(kind: str, parameters: dict[str, Any]) -> Hidden:
     return KINDS[kind].of(parameters)
 
 
-def _step(state: Floats, log_transition: Floats) -> Floats:
-    return _log_sum((state[:, None] + log_transition).T)
+@piece
+def _filter(densities: Floats, log_transition: Floats, first: bool, state: Floats) -> None:
+    """Turn log ``densities`` (n, K) into log probabilities, carrying ``state`` along.
+
+    Before the ``first`` bar ``state`` is that of the start: nothing has changed yet.
+    """
+    count, states = densities.shape
+    before, terms = state.copy(), np.empty(states)
+    for i in range(count):
+        if i > 0 or not first:
+            for k in range(states):
+                for j in range(states):
+                    terms[j] = state[j] + log_transition[j, k]
+                before[k] = _log_total(terms)
+        for k in range(states):
+            terms[k] = before[k] + densities[i, k]
+        total = _log_total(terms)
+        for k in range(states):
+            state[k] = terms[k] - total
+            densities[i, k] = state[k]
+
+
+@piece
+def _log_total(terms: Floats) -> float:
+    """log of the sum of exp of ``terms``: the largest is taken out first, unless all are -inf."""
+    top = terms.max()
+    if top == -math.inf:
+        return top  # type: ignore[no-any-return]
+    total = 0.0
+    for term in terms:
+        total += math.exp(term - top)
+    return math.log(total) + float(top)
 
 
 def _log_density(units: Floats, mean: Floats, factor: Floats) -> Floats:
@@ -142,20 +172,17 @@ def _log_density(units: Floats, mean: Floats, factor: Floats) -> Floats:
         for j in range(i):
             rest = rest - factor[i, j] * white[j]
         white.append(rest / factor[i, i])
-        total = total - (0.5 * white[i] * white[i] + log(factor[i, i]))
+        total = total - (0.5 * white[i] * white[i] + math.log(factor[i, i]))
     return total
 
 
 def _log_sum(joint: Floats) -> Floats:
     """log of the sum of exp over the last axis, (n,) for (n, K): the largest is taken out first."""
     top = joint.max(axis=1)
-    # Where every state is impossible, -inf, nothing can be taken out.
-    shift = np.where(np.isinf(top), 0.0, top)
     total = np.zeros(len(joint))
     for k in range(joint.shape[1]):
-        total = total + np.exp(joint[:, k] - shift)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(total) + shift)
+        total = total + np.exp(joint[:, k] - top)
+    return np.asarray(np.log(total) + top)
 
 
 def _log(shares: Floats) -> Floats:
@@ -170,7 +197,7 @@ def _array(parameters: dict[str, Any], name: str, dimensions: int) -> Floats:
         raise BadMixture(f"no {name!r} among {', '.join(parameters)}") from None
     except (TypeError, ValueError):
         raise BadMixture(f"{name} {parameters[name]!r} is no array of numbers") from None
-    if array.ndim != dimensions or not all(isfinite(x) for x in array.ravel().tolist()):
+    if array.ndim != dimensions or not all(math.isfinite(x) for x in array.ravel().tolist()):
         raise BadMixture(f"{name} {array.tolist()} needs {dimensions} dimensions of finite numbers")
     return array
 

@@ -145,6 +145,18 @@ def test_a_missing_value_leaves_a_mixture_silent_and_a_markov_model_with_its_exp
     np.testing.assert_allclose(got[1], got[0] @ np.array(found["transition"]), rtol=1e-12)
 
 
+def test_a_value_too_far_out_to_be_told_says_nothing_like_one_that_is_missing() -> None:
+    found = parameters(2)
+    rows = rows_for(found, 2, 4)
+    rows[1] = 1e200
+    rows[2] = -np.inf
+    mixture, markov = both(found)
+    assert np.isnan(mixture.advance(rows)[0]).all(axis=1).tolist() == [False, True, True, False]
+    got, _ = markov.advance(rows)
+    transition = np.array(found["transition"])
+    np.testing.assert_allclose(got[2], got[0] @ transition @ transition, rtol=1e-12)
+
+
 def test_a_state_that_cannot_begin_or_change_stays_impossible() -> None:
     found = {**parameters(3, 2), "start": [1.0, 0.0], "transition": [[1.0, 0.0], [0.0, 1.0]]}
     got, _ = Markov.of(found).advance(rows_for(found, 3, 30))
