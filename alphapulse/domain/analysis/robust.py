@@ -18,7 +18,7 @@ LIMIT = 1000.0  # a score is cut here: beyond, it only says how nearly flat the 
 MAD_TO_DEVIATION = 1.4826  # MAD of a normal distribution to its standard deviation
 MEAN_TO_DEVIATION = 1.2533141373155001  # sqrt(pi / 2): its mean distance to its standard deviation
 
-WORKING = 2  # carried floats beyond those of the window, in which to work
+WORKING = 3  # carried floats beyond those of the window, in which to work
 
 _INF = float("inf")
 
@@ -35,25 +35,34 @@ def begin(ordered: Floats, view: View, row: int) -> None:
 
 
 @piece
-def replace_oldest(ordered: Floats, old: Floats, new: Floats, scratch: Floats) -> None:
-    """Take ``old`` out of the ascending ``ordered`` (rank, slot) and put ``new`` in.
+def replace_oldest(ordered: Floats, gone: Floats, come: Floats, scratch: Floats) -> None:
+    """Take ``gone`` out of the ascending ``ordered`` (rank, slot) and put ``come`` in.
 
-    NaN stands for a missing value and is kept as infinity, at the end. ``scratch`` is left at infinity.
+    Infinity stands for a missing value, at the end. ``scratch`` is left at infinity.
     """
     last = ordered.shape[0] - 1
     for i in range(scratch.shape[0]):
         scratch[i] = -_INF
-    for rank in range(last + 1):
-        here, after = ordered[rank], ordered[min(rank + 1, last)]
+    for rank in range(last):
+        pair = ordered[rank : rank + 2]  # one view: with one a row the compiler gives up on vectors
         for i in range(scratch.shape[0]):
-            gone = old[i] if old[i] < _INF else _INF
-            come = new[i] if new[i] < _INF else _INF
-            above = after[i] if rank < last else _INF
-            # The value of this rank without the old one, and the one below it: what is new goes between.
-            kept = here[i] if here[i] < gone else above
-            rest = kept if kept < come else come
-            here[i] = rest if rest > scratch[i] else scratch[i]
+            # The value of this rank without the one that goes, and the one below it: what comes fits between.
+            kept = pair[0, i] if pair[0, i] < gone[i] else pair[1, i]
+            rest = kept if kept < come[i] else come[i]
+            pair[0, i] = rest if rest > scratch[i] else scratch[i]
             scratch[i] = kept
+    top = ordered[last]
+    for i in range(scratch.shape[0]):
+        kept = top[i] if top[i] < gone[i] else _INF
+        rest = kept if kept < come[i] else come[i]
+        top[i] = rest if rest > scratch[i] else scratch[i]
+        scratch[i] = _INF
+
+
+@piece
+def _or_missing(values: Floats, into: Floats) -> None:
+    for i in range(into.shape[0]):
+        into[i] = values[i] if values[i] < _INF else _INF
 
 
 @piece
@@ -119,14 +128,17 @@ def judge(view: View, row: int, values: Floats, carry: Floats, median: Floats, i
     count = carry.shape[0] - WORKING
     begin(carry[:, view.lo : view.hi], view, row)
     ordered, scratch = carry[:count, view.lo : view.hi], carry[count, view.lo : view.hi]
-    spread = carry[count + 1, view.lo : view.hi]
+    spread, come = carry[count + 1, view.lo : view.hi], carry[count + 2, view.lo : view.hi]
     value = values[row & view.mask, view.lo : view.hi]
     median_and_spread(ordered, median, spread, scratch)
     for i in range(into.shape[0]):
         known = ordered[count - 1, i] < _INF and value[i] < _INF
         into[i] = score(value[i], median[i], spread[i]) if known else float("nan")
-        spread[i] = 0.0
-    replace_oldest(ordered, values[(row - count) & view.mask, view.lo : view.hi], value, scratch)
+    _or_missing(values[(row - count) & view.mask, view.lo : view.hi], spread)
+    _or_missing(value, come)
+    replace_oldest(ordered, spread, come, scratch)
+    for i in range(into.shape[0]):
+        spread[i], come[i] = _INF, _INF
 
 
 def robust_scores(values: Floats, *, window: int) -> Floats:
@@ -147,11 +159,15 @@ def robust_scores(values: Floats, *, window: int) -> Floats:
 def _robust_scores(values: Floats, window: int) -> Floats:
     into = np.empty(values.shape[0])
     ordered = np.full((window, 1), _INF)
-    old, median, spread, scratch = np.empty(1), np.empty(1), np.empty(1), np.empty(1)
+    median, spread, scratch = np.empty(1), np.empty(1), np.empty(1)
+    gone, come = np.empty(1), np.empty(1)
     for row in range(values.shape[0]):
         median_and_spread(ordered, median, spread, scratch)
         known = ordered[window - 1, 0] < _INF and values[row] < _INF
         into[row] = score(values[row], median[0], spread[0]) if known else float("nan")
-        old[0] = values[row - window] if row >= window else float("nan")
-        replace_oldest(ordered, old, values[row : row + 1], scratch)
+        gone[0] = _INF
+        if row >= window:
+            _or_missing(values[row - window : row - window + 1], gone)
+        _or_missing(values[row : row + 1], come)
+        replace_oldest(ordered, gone, come, scratch)
     return into
