@@ -8,6 +8,7 @@ a snapshot at any bar, the outputs are the same bytes.
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
@@ -28,8 +29,7 @@ from alphapulse.domain.analysis.fields import (
 )
 from alphapulse.domain.analysis.registry import Spec
 
-_HEAD = 2  # of a snapshot: _MAGIC, and how many bars were seen
-_MAGIC = float.fromhex("0x1.4150534c4f54p+1")  # no value of an indicator is this one
+_HEAD = 2  # of a snapshot: which plan it is of, and how many bars were seen
 _TILE = 32  # slots whose snapshots are written or read together
 
 
@@ -66,6 +66,12 @@ class Plan:
     def kernels(self) -> Int64s:
         """Where the compiled functions begin."""
         return np.array([kernel_address(spec.known.kernel) for spec in self.specs], dtype=np.int64)
+
+    @cached_property
+    def identity(self) -> int:
+        """Eight bytes that tell this plan, and the versions of its code, from others."""
+        text = "\n".join(f"{spec} {spec.known.code_version}" for spec in self.specs)
+        return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
     @cached_property
     def lookback(self) -> int:
@@ -119,6 +125,8 @@ class Panel:
 
     def step(self, bars: Floats) -> Floats:
         """Outputs (outputs, slots) of one bar a slot, (INPUTS, slots). The next call overwrites them."""
+        if bars.shape != (INPUTS, self.slots):
+            raise ValueError(f"bars of shape {bars.shape} for one bar of {self.slots} slots")
         for a, b in self._runs(0, self.slots):
             self._work(bars[:, None, a:b], a, b)
         return self._out[:, 0]
@@ -148,7 +156,7 @@ class Panel:
         """What ``snapshot`` gives, of the slots ``lo`` to ``hi``."""
         hi = self.slots if hi is None else hi
         records: Floats = np.empty((hi - lo, _HEAD + self.plan.floats), dtype="<f8")
-        records[:, 0] = _MAGIC
+        records.view("<i8")[:, 0] = self.plan.identity
         records[:, 1] = self.seen[lo:hi].view(np.float64)
         _gather(records, self.plan.window, *self._state(), self._row, lo)
         size, whole = records.shape[1] * 8, records.tobytes()
@@ -172,8 +180,8 @@ class Panel:
         for size in set(map(len, snapshots)) - {8 * width}:
             raise BadSnapshot(f"{size} bytes, the plan takes {8 * width}")
         records = np.frombuffer(b"".join(snapshots), dtype="<f8").reshape(count, width)
-        if not (records[:, 0] == _MAGIC).all():
-            raise BadSnapshot("begins with something else than a snapshot does")
+        if (records.view("<i8")[:, 0] != self.plan.identity).any():
+            raise BadSnapshot(f"of another plan than {', '.join(map(str, self.plan.specs))}")
         if not 0 <= lo <= lo + count <= self.slots:
             raise ValueError(f"snapshots for slots {lo} to {lo + count} of {self.slots}")
         self.seen[lo : lo + count] = records[:, 1].copy().view(np.int64)
@@ -252,9 +260,9 @@ def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
             push_candles(bars, first + t, lo, hi)
 
 
-# A snapshot is a record of float64: _MAGIC, the bits of seen, carried floats, last bars (field, row), last
-# lines (line, row). Records lie by slot and the state by row: some slots at a time, so that both stay in
-# the cache.
+# A snapshot is a record of eight bytes each: the plan's identity, how many bars were seen, then float64: the
+# carried ones, the last bars (field, row), the last lines (line, row). Records lie by slot and the state by
+# row: some slots at a time, so that both stay in the cache.
 
 
 @piece

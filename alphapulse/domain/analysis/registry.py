@@ -159,8 +159,10 @@ class Spec:
         for i, part in enumerate(parts):
             key, equals, value = part.partition("=")
             if not equals and i >= len(known.parameters):
-                raise BadParameter(f"{text!r}: {name} takes {len(known.parameters)} parameters")
+                raise BadParameter(f"{text!r}: {name} takes {len(known.parameters) or 'no'} parameters")
             key = key.strip() if equals else known.parameters[i].name
+            if key in given:
+                raise BadParameter(f"{text!r}: {key} is given twice")
             try:
                 given[key] = float(value if equals else part)
             except ValueError:

@@ -1,0 +1,88 @@
+"""The cache of machine code: whatever goes into a function changes its fingerprint."""
+
+from pathlib import Path
+from types import FunctionType
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from alphapulse.domain.analysis.machine_code import compiled, fingerprint
+
+
+def module(text: str) -> dict[str, Any]:
+    """What a module of ours with this text holds."""
+    names: dict[str, Any] = {"compiled": compiled, "np": np}
+    exec(compile(text, "<made up>", "exec"), names)
+    return names
+
+
+TEXT = """
+WIDTH = 3
+TABLE = (1.0, (2.0, 3.0))
+def leaf(x): return x * 2.0
+inner = compiled.__class__(leaf.__code__, globals()) if False else leaf
+def outer(x):
+    text = [inner(x) + WIDTH for _ in range(2)]
+    return text[0] + TABLE[0]
+"""
+
+
+def of(text: str) -> str:
+    return fingerprint(cast("FunctionType", module(text)["outer"]))
+
+
+def test_the_same_code_has_the_same_fingerprint() -> None:
+    assert of(TEXT) == of(TEXT) == of(TEXT + "\nunused = 5\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("x * 2.0", "x * 2.5"),  # a constant of what it calls
+        ("x * 2.0", "x / 2.0"),  # the code of what it calls
+        ("WIDTH = 3", "WIDTH = 4"),
+        ("(2.0, 3.0)", "(2.0, 4.0)"),
+        ("range(2)", "range(3)"),  # its own
+        ("+ TABLE[0]", "- TABLE[0]"),
+    ],
+)
+def test_whatever_is_reached_changes_the_fingerprint(old: str, new: str) -> None:
+    assert old in TEXT
+    assert of(TEXT) != of(TEXT.replace(old, new))
+
+
+def test_a_function_that_calls_itself_has_a_fingerprint() -> None:
+    names = module("def outer(x): return outer(x - 1) if x > 0 else 0")
+    assert fingerprint(names["outer"])
+
+
+def test_code_that_was_compiled_before_another_file_changed_is_not_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache of numba alone would give 2 both times: the file of the caller is the same."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    caller = tmp_path / "a_caller.py"
+    caller.write_text(
+        "from alphapulse.domain.analysis.machine_code import compiled\n"
+        "import a_callee\n"
+        "double = a_callee.double\n"
+        "@compiled\n"
+        "def outer(x):\n"
+        "    return double(x)\n"
+    )
+    assert _fresh(tmp_path, "2.0 * x") == 2.0
+    assert _fresh(tmp_path, "2.0 * x") == 2.0
+    assert _fresh(tmp_path, "3.0 * x") == 3.0
+
+
+def _fresh(folder: Path, expression: str) -> float:
+    """What the caller gives for 1 in an interpreter that has just started."""
+    import subprocess
+    import sys
+
+    callee = "from alphapulse.domain.analysis.machine_code import compiled\n@compiled\ndef double(x):\n"
+    (folder / "a_callee.py").write_text(f"{callee}    return {expression}\n")
+    program = f"import sys; sys.path.insert(0, {str(folder)!r}); import a_caller; print(a_caller.outer(1.0))"
+    done = subprocess.run([sys.executable, "-B", "-c", program], capture_output=True, text=True, check=True)
+    return float(done.stdout)
