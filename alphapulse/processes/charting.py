@@ -148,7 +148,7 @@ def _levels(bars: Bars, shown: Bars) -> Sequence[LevelLine]:
     inside = [level for level in levels(bars, atr) if low <= level.price <= high]
     strongest = sorted(inside, key=lambda level: -level.strength)[:MAX_LEVELS]
     return [
-        LevelLine(level.price, f"{level.kind.replace('_', ' ')} {level.price:g}", level.strength)
+        LevelLine(level.price, f"{level.kind.replace('_', ' ')} {level.price:,.10g}", level.strength)
         for level in strongest
     ]
 

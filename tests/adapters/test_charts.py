@@ -88,10 +88,15 @@ def test_each_bar_has_its_body_and_a_missing_bar_its_line() -> None:
 
 
 def test_of_too_many_marks_only_the_strongest_are_named() -> None:
-    many = [Mark(i % N, 1, f"mark{i}", i / 100) for i in range(MAX_LABELS + 20)]
+    many = [Mark(i, 1, f"mark{i}", i / 100) for i in range(MAX_LABELS + 20)]
     figure = figure_of(replace(picture(), marks=many, levels=()))
     named = {text.get_text() for text in figure.axes[0].texts}
     assert named == {f"mark{i}" for i in range(20, MAX_LABELS + 20)}
+
+
+def test_marks_at_one_bar_are_one_mark_that_counts_them() -> None:
+    figure = figure_of(replace(picture(), levels=()))
+    assert {text.get_text() for text in figure.axes[0].texts} == {"hammer +1", "engulfing"}
 
 
 def test_lines_far_from_the_prices_get_a_pane_of_their_own() -> None:

@@ -5,6 +5,7 @@ The same picture gives the same file: nothing in it tells when or where it was d
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +26,8 @@ UP, DOWN, INK, GRID = "#26a69a", "#ef5350", "#22262f", "#e4e7ec"
 _LINES = ("#2962ff", "#ff6d00", "#7b1fa2", "#00838f", "#c2185b", "#558b2f", "#5d4037")
 _REGIMES = {"trend_up": "#26a69a", "trend_down": "#ef5350", "turbulence": "#ffb300", "range": "#90a4ae"}
 _WIDTH_IN, _PRICE_IN, _PANE_IN, _VOLUME_IN = 15.0, 6.0, 1.7, 1.2
-MAX_LABELS = 40  # texts of marks: more would hide the bars, so the strongest are named
+MAX_MARKS = 100  # more would hide the bars: the strongest are shown
+MAX_LABELS = 30  # and the strongest of those are named
 
 
 def draw(picture: Picture, file: Path, *, dpi: int = 110) -> None:
@@ -48,6 +50,7 @@ def figure_of(picture: Picture) -> Figure:
         axis.grid(color=GRID, linewidth=0.6)
         axis.set_axisbelow(True)
         axis.yaxis.tick_right()
+        axis.ticklabel_format(axis="y", style="plain", useOffset=False)
         for side in ("top", "left"):
             axis.spines[side].set_visible(False)
         for row in np.flatnonzero(picture.bars.flags & AFTER_GAP).tolist():
@@ -109,25 +112,38 @@ def _runs(names: Sequence[str]) -> Iterator[tuple[str, int, int]]:
 
 
 def _levels(axis: Any, levels: Sequence[LevelLine]) -> None:
-    for level in levels:
+    bottom, top = axis.get_ylim()
+    named = top + (top - bottom)
+    for level in sorted(levels, key=lambda level: -level.price):
         alpha = 0.25 + 0.5 * level.strength
         axis.axhline(level.price, color="#667085", linewidth=0.9, linestyle="--", alpha=alpha)
-        axis.annotate(
-            level.text, (0.002, level.price), xycoords=("axes fraction", "data"), fontsize=7,
-            color="#667085", va="bottom",
-        )  # fmt: skip
+        # Where lines lie close together the highest one is named.
+        if named - level.price > (top - bottom) * 0.022:
+            named = level.price
+            axis.annotate(
+                level.text, (0.002, level.price), xycoords=("axes fraction", "data"), fontsize=7,
+                color="#667085", va="bottom",
+            )  # fmt: skip
 
 
 def _marks(axis: Any, picture: Picture) -> None:
     span = float(picture.high.max() - picture.low.min()) or 1.0
-    strongest = sorted(picture.marks, key=lambda m: (-m.strength, m.row))[:MAX_LABELS]
-    stacked: dict[tuple[int, bool], int] = {}
-    for mark in picture.marks:
+    groups = _grouped(picture.marks)
+    strongest = sorted(groups, key=lambda m: (-m.strength, m.row))
+    named = set(strongest[:MAX_LABELS])
+    for mark in sorted(strongest[:MAX_MARKS], key=lambda m: m.row):
         below = mark.direction > 0
-        nth = stacked[mark.row, below] = stacked.get((mark.row, below), -1) + 1
-        away = span * (0.012 + 0.02 * nth)
-        y = picture.low[mark.row] - away if below else picture.high[mark.row] + away
-        _mark(axis, mark, y, below, named=mark in strongest)
+        y = picture.low[mark.row] - span * 0.015 if below else picture.high[mark.row] + span * 0.015
+        _mark(axis, mark, y, below, named=mark in named)
+
+
+def _grouped(marks: Sequence[Mark]) -> list[Mark]:
+    """One mark for each bar and direction: the strongest, with the number of the others."""
+    at: dict[tuple[int, int], list[Mark]] = {}
+    for mark in marks:
+        at.setdefault((mark.row, mark.direction), []).append(mark)
+    best = [(max(group, key=lambda m: m.strength), len(group) - 1) for group in at.values()]
+    return [replace(mark, text=f"{mark.text} +{others}") if others else mark for mark, others in best]
 
 
 def _mark(axis: Any, mark: Mark, y: float, below: bool, *, named: bool) -> None:
@@ -136,7 +152,7 @@ def _mark(axis: Any, mark: Mark, y: float, below: bool, *, named: bool) -> None:
     axis.plot([mark.row], [y], marker, color=colour, markersize=3 + 3 * mark.strength, alpha=0.9)
     if named:
         axis.annotate(
-            mark.text, (mark.row, y), xytext=(0, -9 if below else 9), textcoords="offset points",
+            mark.text, (mark.row, y), xytext=(0, -6 if below else 6), textcoords="offset points",
             ha="center", va="top" if below else "bottom", fontsize=6.5, color=colour, rotation=90,
         )  # fmt: skip
 
