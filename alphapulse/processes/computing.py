@@ -48,6 +48,10 @@ Sink = Callable[[FeatureRows, bytes], None]  # rows, and the same packed
 Report = Callable[[int], None]  # so many events more are done
 
 
+class AheadOfLog(ValueError):
+    """The position lies behind the end of the log."""
+
+
 class TooManySkipped(Exception):
     """So many events cannot be folded that the rows would say little."""
 
@@ -152,10 +156,14 @@ async def wanted_rows(
     """What to compute, checked against the log as of ``until`` (by default its end).
 
     Raises:
+        AheadOfLog: the log does not reach so far.
         UnknownFeatureSet: no such set or version.
         BadFeatureSet: this code cannot make its values, or it has no rows in one of ``timeframes``.
     """
-    until = await store.head() if until is None else until
+    head = await store.head()
+    until = head if until is None else until
+    if not 0 <= until <= head:
+        raise AheadOfLog(f"position {until} was asked for, the log ends at {head}")
     defined, retired = await defined_set(store, name, version, until=until)
     if problem := problem_of(defined):
         raise BadFeatureSet(f"{name}@{defined.version}: {problem}")

@@ -146,6 +146,30 @@ async def feature_rows(
     return found, rows
 
 
+async def feature_page(
+    conn: AsyncConnection[Any],
+    found: FeatureSet,
+    instrument: str,
+    timeframe: int,
+    *,
+    first_start: int,
+    until: int,
+    limit: int,
+) -> FeatureRows:
+    """Rows known at position ``until``, from bar ``first_start`` (minutes) on, at most ``limit``, oldest first."""
+    values = {
+        "name": found.defined.name,
+        "version": found.defined.version,
+        "instrument": instrument,
+        "timeframe": timeframe,
+        "first": first_start,
+        "until": until,
+        "rows": min(limit, max(1, MAX_VALUES // len(found.defined.features))),
+    }
+    bounds: LiteralString = " AND start >= %(first)s AND position <= %(until)s"
+    return await _read(conn, found, instrument, timeframe, bounds, newest=False, values=values)
+
+
 async def latest(
     conn: AsyncConnection[Any],
     name: str,

@@ -1,0 +1,211 @@
+"""Exports: the same file again from its manifest, from the log and from the read model."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from alphapulse.adapters.database import connection_info
+from alphapulse.adapters.files import parquet_features
+from alphapulse.adapters.files.parquet_features import read_features
+from alphapulse.adapters.store.codec import codec
+from alphapulse.adapters.store.postgres import PostgresEventStore
+from alphapulse.domain.analysis.row_bytes import RowsDigest
+from alphapulse.processes import exporting, instrument_log
+from alphapulse.processes.compute_workers import ComputeFailed, compute_from
+from alphapulse.processes.computing import AheadOfLog, Wanted, wanted_rows
+from alphapulse.processes.exporting import (
+    BadManifest,
+    NotReproduced,
+    TooManyRows,
+    compare,
+    export,
+    export_rows,
+    manifest_path,
+    read_manifest,
+    reproduce,
+)
+from alphapulse.projections.candle_view import NotYetFolded
+from alphapulse.projections.features import Features
+from alphapulse.projections.log_source import StoreSource
+from alphapulse.projections.runner import Limits, Runner
+from tests.processes.feature_logs import DEFINED, Writer, random_events
+
+
+class World:
+    def __init__(self, url: str, store: PostgresEventStore) -> None:
+        self.url, self.store, self.writer = url, store, Writer(store)
+
+    async def connect(self) -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(connection_info(self.url, role=None), autocommit=True)
+
+    async def fold(self) -> None:
+        """Bring the live features up to the end of the log."""
+        head = await self.store.head()
+        runner = Runner(
+            Features(),
+            self.connect,
+            StoreSource(self.store),
+            codec.decode,
+            Limits(batch_events=7, poll_s=0.1),
+        )
+        task = asyncio.create_task(runner.run())
+        try:
+            async with asyncio.timeout(60), await self.connect() as db:
+                while True:
+                    cursor = await db.execute(
+                        "SELECT position FROM projections WHERE name = 'features' AND state = 'live'"
+                    )
+                    row = await cursor.fetchone()
+                    if row is not None and row[0] >= head:
+                        return
+                    await asyncio.sleep(0.05)
+        finally:
+            task.cancel()
+
+    async def wanted(self, **more: Any) -> Wanted:
+        return await wanted_rows(self.store, "s", **more)
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    async with PostgresEventStore(database_url) as store:
+        made = World(database_url, store)
+        events = random_events(11, batches=30)
+        await made.writer.append([*events[:12], DEFINED, *events[12:]])
+        yield made
+
+
+async def test_log_and_read_model_give_the_same_file_bit_for_bit(world: World, tmp_path: Path) -> None:
+    wanted = await world.wanted()
+    from_log = await export(world.url, wanted, tmp_path / "log.parquet")
+    await world.fold()
+    async with await world.connect() as db:
+        from_rows = await export_rows(world.store, wanted, db, tmp_path / "rows.parquet")
+    assert from_log.rows > 300
+    assert from_rows == from_log
+    assert (tmp_path / "log.parquet").read_bytes() == (tmp_path / "rows.parquet").read_bytes()
+    computed = await compute_from(world.url, wanted)
+    assert computed.digest == from_log.values_digest
+
+
+async def test_a_manifest_gives_the_same_file_again_after_more_events_with_other_workers_and_batches(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await export(world.url, await world.wanted(timeframes=[1, 60]), tmp_path / "a.parquet")
+    assert read_manifest(manifest_path(tmp_path / "a.parquet")) == made
+    await world.writer.append(random_events(12, batches=10, names=("a:X_USD", "c:NEW", "b:X_USD")))
+    for workers, page_bytes in ((1, 1), (4, 3_000)):
+        monkeypatch.setattr(instrument_log, "PAGE_BYTES", page_bytes)
+        again = await reproduce(world.url, made, tmp_path / "b.parquet", workers=workers)
+        assert compare(made, again) == []
+        assert (tmp_path / "b.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
+    assert sorted(os.listdir(tmp_path)) == [
+        "a.manifest.json", "a.parquet", "b.manifest.json", "b.parquet",
+    ]  # fmt: skip
+
+
+async def test_an_export_holds_what_its_manifest_says(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    made = await export(world.url, await world.wanted(instruments=["a:X_USD"]), path)
+    digest = RowsDigest()
+    for rows in read_features(path):
+        digest.add(rows)
+    assert digest.parts() == made.parts
+    table = pq.read_table(path)
+    assert table.num_rows == made.rows == sum(part.rows for part in made.series)
+    assert [(f.name, str(f.type)) for f in table.schema] == list(made.columns)
+    assert set(table.column("instrument").unique().to_pylist()) == {"a:X_USD"}
+    keys = list(zip(*(table.column(c).to_pylist() for c in ("timeframe", "start")), strict=True))
+    assert keys == sorted(keys)
+
+
+async def test_bounds_by_known_time_leave_out_what_was_known_later(world: World, tmp_path: Path) -> None:
+    everything = await export(world.url, await world.wanted(), tmp_path / "all.parquet")
+    known = pq.read_table(tmp_path / "all.parquet").column("known_time").cast(pa.int64()).to_numpy()
+    cutoff = int(np.median(known))
+    some = await export(world.url, await world.wanted(known_by=cutoff), tmp_path / "some.parquet")
+    assert some.rows == int((known <= cutoff).sum()) < everything.rows
+    assert some.bounds.known_by == cutoff
+
+
+async def test_another_log_does_not_pass_for_the_one_of_the_manifest(world: World, tmp_path: Path) -> None:
+    made = await export(world.url, await world.wanted(), tmp_path / "a.parquet")
+    other = msgspec.structs.replace(made, log=msgspec.structs.replace(made.log, last_event="another"))
+    with pytest.raises(NotReproduced, match="another in that of the manifest"):
+        await reproduce(world.url, other, tmp_path / "b.parquet")
+    other = msgspec.structs.replace(made, set_digest="feed")
+    with pytest.raises(NotReproduced, match=r"s@1 has digest .*, the manifest feed"):
+        await reproduce(world.url, other, tmp_path / "b.parquet")
+    assert not (tmp_path / "b.parquet").exists()
+
+
+async def test_what_differs_is_said(world: World, tmp_path: Path) -> None:
+    made = await export(world.url, await world.wanted(), tmp_path / "a.parquet")
+    old = msgspec.structs.replace(made, sha256="feed", writer={**made.writer, "version": "1.0"})
+    (said,) = compare(old, made)
+    assert said.endswith(f"written by pyarrow 1.0, now by {pa.__version__}")
+    series = (msgspec.structs.replace(made.series[0], sha256="feed"), *made.series[1:])
+    other = msgspec.structs.replace(made, series=series, values_digest="feed")
+    assert compare(other, made) == [
+        f"the rows of 1 series differ: {made.series[0].instrument} {made.series[0].timeframe}m"
+    ]
+
+
+async def test_an_export_that_fails_leaves_what_was_there(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"old")
+    with pytest.raises(TooManyRows, match="over 10"):
+        await export(world.url, await world.wanted(), tmp_path / "a.parquet", max_rows=10)
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(parquet_features.FeatureFile, "add", full)
+    with pytest.raises(OSError, match="no space left"):
+        await export(world.url, await world.wanted(), tmp_path / "a.parquet")
+    assert os.listdir(tmp_path) == ["a.parquet"]
+    assert (tmp_path / "a.parquet").read_bytes() == b"old"
+
+
+async def test_a_worker_that_fails_ends_the_export(world: World, tmp_path: Path) -> None:
+    wanted = await world.wanted()
+    broken = msgspec.structs.replace(DEFINED.features[0], rule="no_such_rule")
+    odd = Wanted(
+        defined=msgspec.structs.replace(DEFINED, features=(broken,)), until=wanted.until, instruments=None
+    )
+    with pytest.raises(ComputeFailed, match="no indicator is called 'no_such_rule'"):
+        await compute_from(world.url, odd, workers=2)
+    with pytest.raises(ValueError, match="65 workers"):
+        await compute_from(world.url, wanted, workers=65)
+
+
+async def test_the_end_of_the_log_bounds_an_export(world: World, tmp_path: Path) -> None:
+    head = await world.store.head()
+    with pytest.raises(AheadOfLog, match=f"position {head + 1} was asked for, the log ends at {head}"):
+        await world.wanted(until=head + 1)
+    wanted = await world.wanted(until=14)
+    early = await export(world.url, wanted, tmp_path / "a.parquet")
+    assert max(pq.read_table(tmp_path / "a.parquet").column("position").to_pylist()) <= 14
+    assert early.log.until == 14
+    async with await world.connect() as db:
+        with pytest.raises(NotYetFolded):
+            await export_rows(world.store, wanted, db, tmp_path / "b.parquet")
+    assert [name for name in os.listdir(tmp_path) if name[0] == "."] == []
+
+
+def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text("{}")
+    with pytest.raises(BadManifest, match=r"m\.json"):
+        read_manifest(path)
+    assert exporting.FORMAT == "alphapulse.features.v1"
