@@ -78,11 +78,11 @@ def mark(view: View, params: Floats, late: int, values: Floats, carry: Floats, o
     """
     for row in range(view.first, view.last):
         t = row - view.first
+        for k in range(VALUE):
+            out[k, t, view.lo : view.hi] = 0.0
         for slot in range(view.lo, view.hi):
             nth, value = view.seen[slot] + t, out[VALUE, t, slot]
             values[row & view.mask, slot] = value if nth >= late else float("nan")
-            for k in range(VALUE):
-                out[k, t, slot] = 0.0
             if nth >= 2 * params[0]:
                 compare(view, row, slot, -1.0, values, params, carry[:3, slot], out)
                 compare(view, row, slot, 1.0, values, params, carry[3:6, slot], out)
