@@ -21,7 +21,7 @@ from alphapulse.domain.analysis.fields import CLOSE, Floats, Int64s
 from alphapulse.domain.analysis.panel import Plan, compute
 from alphapulse.domain.analysis.registry import Spec
 from alphapulse.domain.analysis.reliability import Detections, Reliability, reliability_table
-from alphapulse.domain.analysis.track_record import TrackRecord, track_record
+from alphapulse.domain.analysis.track_record import TrackRecord, track_records
 from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.projections.analysis_queries import Span, bars_with_lead, values_of
 from alphapulse.projections.candle_view import QueryTooLarge, snapshot
@@ -117,9 +117,11 @@ def _found(bars: Bars, lead: int, position: int, question: Question, others: Seq
         around = context(bars, columns[str(_atr())], pairs)
     detected: list[Detected] = []
     measured: dict[str, Detections] = {}
-    for spec in question.specs:
-        found, directed = market.find(spec)
-        record = track_record(directed, market.closes, question.horizon, regimes=market.regimes)
+    everywhere = {spec: market.find(spec) for spec in question.specs}
+    directions = {str(spec): directed for spec, (_, directed) in everywhere.items()}
+    records = track_records(directions, market.closes, question.horizon, regimes=market.regimes)
+    for spec, (found, directed) in everywhere.items():
+        record = records[str(spec)]
         if len(directed):
             measured[str(spec)] = directed
         rows = {int(bar): i for i, bar in enumerate(directed.bars)}
