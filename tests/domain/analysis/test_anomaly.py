@@ -216,7 +216,7 @@ def test_a_volume_breakout_says_how_unusual_and_how_many_times_the_median() -> N
     assert breakout[200] == 1
     assert ratio[200] == pytest.approx(40)
     assert np.array_equal(score, slow_scores(bars[VOLUME], 50), equal_nan=True)
-    assert np.array_equal(breakout[50:], (score[50:] >= 3).astype(float))
+    assert np.array_equal(breakout[50:], (score[50:] >= 10).astype(float))
 
 
 def test_a_dry_spell_is_no_breakout() -> None:

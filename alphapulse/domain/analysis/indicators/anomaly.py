@@ -15,7 +15,7 @@ MAX_WINDOW = 1_000  # bars: a slot keeps them twice, as they came and in order
 
 WINDOW = Parameter("period", 100, 8, MAX_WINDOW)
 THRESHOLD = Parameter(
-    "threshold", 5, 0.5, LIMIT, whole=False, doc="robust standard deviations from which it is flagged"
+    "threshold", 10, 0.5, LIMIT, whole=False, doc="robust standard deviations from which it is flagged"
 )
 _SCORE = Output("score", "score", low=-LIMIT, high=LIMIT)
 _FLAG = Output("flag", "flag", low=-1, high=1)

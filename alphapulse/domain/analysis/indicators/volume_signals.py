@@ -25,7 +25,7 @@ from alphapulse.domain.analysis.robust import LIMIT, judge
     inputs=(Field.VOLUME,),
     parameters=(
         Parameter("period", 50, 8, MAX_WINDOW),
-        Parameter("threshold", 3, 0.5, LIMIT, whole=False, doc="robust standard deviations"),
+        Parameter("threshold", 10, 0.5, LIMIT, whole=False, doc="robust standard deviations"),
     ),
     outputs=(
         Output("score", "score", low=-LIMIT, high=LIMIT),
