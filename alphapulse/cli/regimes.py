@@ -98,7 +98,7 @@ def show(
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the regime of the latest bars.
+    """Show the regime of the latest bars, as of how far the read model `features` has come.
 
     \b
     Examples:
@@ -181,7 +181,7 @@ async def _show(
         bars, position = await _bars(settings, instrument, minutes, wanted)
         if model is None:
             return _by_rules(bars, last), position
-        models = await fitted_models(store, decode, model, as_of=wanted)
+        models = await fitted_models(store, decode, model, as_of=position)
         if not models:
             raise BadModel(
                 f"no model {model!r} was fitted by position {position}: see `alphapulse regimes fit --help`"

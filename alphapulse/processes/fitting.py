@@ -25,6 +25,7 @@ from alphapulse.domain.analysis.models import (
     RecordModel,
     Trained,
     check,
+    check_recipe,
     model_decider,
     stream_of,
 )
@@ -68,6 +69,7 @@ async def fit_regimes(
     """
     libraries()
     known, _ = await load(store, model_decider, stream_of(name))
+    check_recipe(known, name, _of_the_name(bars, recipe))
     trainings = list(recipe.trainings(len(bars)))
     so_far = Fitting(trainings=len(trainings), cutoff=known.last.trained.known_time if known.last else -1)
     rows = await asyncio.to_thread(recipe.feature_rows, bars)
@@ -163,11 +165,7 @@ def fit(bars: Bars, rows: Floats, recipe: Recipe, name: str, training: slice) ->
         parameters, metrics = _FITS[recipe.kind]((used - center) / scale, recipe, where)
     return FittedModel(
         name=name,
-        kind=recipe.kind,
-        instrument=bars.instrument,
-        timeframe=bars.timeframe,
-        features=tuple(str(column) for column in recipe.columns),
-        recipe=dict(recipe.as_data()),
+        **_of_the_name(bars, recipe),
         trained=trained_on(bars, training),
         parameters={"center": center.tolist(), "scale": scale.tolist(), **parameters},
         metrics=metrics,
@@ -175,6 +173,17 @@ def fit(bars: Bars, rows: Floats, recipe: Recipe, name: str, training: slice) ->
         libraries=libraries(),
         seed=recipe.seed,
     )
+
+
+def _of_the_name(bars: Bars, recipe: Recipe) -> dict[str, Any]:
+    """What all versions of a name have in common."""
+    return {
+        "kind": recipe.kind,
+        "instrument": bars.instrument,
+        "timeframe": bars.timeframe,
+        "features": tuple(str(column) for column in recipe.columns),
+        "recipe": dict(recipe.as_data()),
+    }
 
 
 def libraries() -> dict[str, str]:

@@ -85,6 +85,7 @@ def test_a_model_is_fitted_once_shown_and_refitted_when_bars_have_come(
     bring(database_url, walk(450, 600))
     again = alphapulse(*FIT)
     assert "4 trainings, 1 fitted, 3 known before, 0 skipped" in again.stdout
+    bring(database_url)
 
     show = ("regimes", "show", "venue:V", "--timeframe", "1m", "--model", "venue.v-1m-gmm", "--last", 500)
     shown = facts(alphapulse(*show, "--json"))["bars"]
@@ -125,6 +126,7 @@ def test_nothing_to_show_and_nothing_to_fit_are_said(alphapulse: Run, database_u
 def test_a_model_of_another_market_is_refused(alphapulse: Run, database_url: str) -> None:
     bring(database_url, walk(0, 250))
     facts(alphapulse(*FIT, "--name", "m", "--json"))
+    bring(database_url)
     with pytest.raises(BadModel, match="m is of venue:V in 1 minutes"):
         raise_of(alphapulse("regimes", "show", "venue:V", "--timeframe", "5m", "--model", "m"))
     with pytest.raises(BadModel, match="'regime_svm' is none of"):

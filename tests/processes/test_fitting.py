@@ -210,11 +210,13 @@ def test_the_same_fit_gives_the_same_digests() -> None:
         assert [m.digest for m in once] == [m.digest for m in twice]
 
 
-async def test_another_recipe_under_the_name_is_refused_before_anything_is_written(store: EventStore) -> None:
-    _, bars = planted()
-    await fit_regimes(store, bars.take(slice(0, 400)), recipe(), "m")
+async def test_another_recipe_under_the_name_is_refused_even_if_nothing_is_to_fit(store: EventStore) -> None:
+    _, bars = planted(400)
+    await fit_regimes(store, bars, recipe(), "m")
     with pytest.raises(BadModel, match=r"m: recipe .*'states': 3.* but version 1 has .*'states': 2"):
         await fit_regimes(store, bars, recipe(states=3), "m")
+    with pytest.raises(BadModel, match="m: kind 'regime_hmm', but version 1 has 'regime_gmm'"):
+        await fit_regimes(store, bars, recipe("regime_hmm"), "m")
     assert await store.version("model-m") == 1
 
 

@@ -23,6 +23,8 @@ MAX_PARAMETER_BYTES = 80_000  # as JSON, with all else that is not the artifact
 MAX_VERSIONS = 10_000
 MAX_FEATURES = 200
 
+OF_A_NAME = ("kind", "instrument", "timeframe", "features", "recipe")  # the same in all versions
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 
 
@@ -156,6 +158,16 @@ def check(model: FittedModel) -> None:
         raise BadModel(f"{model.name}: an artifact of {len(model.artifact)} bytes, over {most}")
 
 
+def check_recipe(state: Versions, name: str, facts: Mapping[str, object]) -> None:
+    """Raises BadModel unless ``facts`` (of OF_A_NAME) are those of the versions that ``name`` has."""
+    for what, mine in facts.items() if state.last else ():
+        theirs = getattr(state.last, what)
+        if mine != theirs:
+            raise BadModel(
+                f"{name}: {what} {mine!r}, but version {state.count} has {theirs!r}: choose another name"
+            )
+
+
 def assemble(events: Iterable[ModelFitted]) -> Iterator[tuple[int, FittedModel]]:
     """Version and model for each version that ``events`` of one stream, in order, complete.
 
@@ -209,13 +221,7 @@ def _check_succession(model: FittedModel, state: Versions) -> None:
         raise BadModel(
             f"{model.name}: has {state.count} versions, the most there may be: choose another name"
         )
-    for what in ("name", "kind", "instrument", "timeframe", "features", "recipe"):
-        mine, theirs = getattr(model, what), getattr(last, what)
-        if mine != theirs:
-            raise BadModel(
-                f"{model.name}: {what} {mine!r}, but version {state.count} has {theirs!r}: "
-                "choose another name"
-            )
+    check_recipe(state, model.name, {what: getattr(model, what) for what in OF_A_NAME})
     if model.trained.known_time <= last.trained.known_time:
         raise BadModel(
             f"{model.name}: fitted on bars known by {model.trained.known_time}, "
