@@ -175,7 +175,7 @@ class Spec:
 
     def __str__(self) -> str:
         pairs = zip(self.known.parameters, self.params, strict=True)
-        inside = ",".join(f"{p.name}={value:.17g}" for p, value in pairs)
+        inside = ",".join(f"{p.name}={_shortest(value)}" for p, value in pairs)
         return f"{self.indicator}({inside})" if inside else self.indicator
 
     @property
@@ -183,6 +183,11 @@ class Spec:
         """A name for each output: the spec itself, with ``.output`` where there are several."""
         outputs = self.known.outputs
         return (str(self),) if len(outputs) == 1 else tuple(f"{self}.{o.name}" for o in outputs)
+
+
+def _shortest(value: float) -> str:
+    """The fewest digits that read as ``value``."""
+    return repr(float(value)).removesuffix(".0")
 
 
 _registered: dict[str, Indicator] = {}
