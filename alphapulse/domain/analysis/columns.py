@@ -34,6 +34,15 @@ class Column:
     def __str__(self) -> str:
         return self.spec.columns[self.output]
 
+    @property
+    def short(self) -> str:
+        """For people: without the parameters that have their default. It reads as the same column."""
+        known, params = self.spec.known, self.spec.params
+        pairs = zip(known.parameters, params, strict=True)
+        chosen = [f"{p.name}={repr(v).removesuffix('.0')}" for p, v in pairs if v != p.default]
+        head = f"{self.spec.indicator}({','.join(chosen)})" if chosen else self.spec.indicator
+        return head if len(known.outputs) == 1 else f"{head}.{known.outputs[self.output].name}"
+
 
 def plan_of(columns: Sequence[Column]) -> Plan:
     """The indicators behind ``columns``, each once, in alphabetical order."""

@@ -125,13 +125,22 @@ def explain(event: ComplexEvent, match: Sequence[int], values: Floats) -> list[s
     lines = []
     for step, bar in zip(event.steps, match, strict=True):
         named = {o for each in comparisons(step.condition) for o in (each.left, each.right)}
-        facts = [
-            f"{text_of(o)} = {values[i, bar, 0]:.6g}" for i, o in enumerate(event.operands) if o in named
-        ]
-        lines.append(f"bar {bar}: {step.condition}" + (f" ({', '.join(facts)})" if facts else ""))
+        facts = [f"{_short(o)} = {values[i, bar, 0]:.6g}" for i, o in enumerate(event.operands) if o in named]
+        lines.append(f"bar {bar}: {_readable(step.condition, event)} ({', '.join(facts)})")
     if event.throughout is not None:
-        lines.append(f"bars {match[0]} to {match[-1]}: {event.throughout}")
+        lines.append(f"bars {match[0]} to {match[-1]}: {_readable(event.throughout, event)}")
     return lines
+
+
+def _readable(condition: Condition, event: ComplexEvent) -> str:
+    text = str(condition)
+    for operand in event.operands:
+        text = text.replace(text_of(operand), _short(operand))
+    return text
+
+
+def _short(operand: Field | Column) -> str:
+    return operand.short if isinstance(operand, Column) else text_of(operand)
 
 
 def text_of(operand: Operand) -> str:

@@ -29,6 +29,11 @@ def test_every_output_is_found_by_its_complete_name() -> None:
             assert (Column.parse(name).output, str(Column.parse(name))) == (i, name)
 
 
+@pytest.mark.parametrize("text", ["sma", "sma(period=5)", "adwin.age", "page_hinkley(delta=0.5).age"])
+def test_the_short_name_is_what_a_person_would_write(text: str) -> None:
+    assert Column.parse(text).short == text
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

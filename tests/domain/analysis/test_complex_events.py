@@ -1,7 +1,9 @@
 """Complex events: what the text says, matched exactly as a look at the whole history would."""
 
+import re
 from collections.abc import Sequence
 from itertools import combinations, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -277,6 +279,14 @@ def test_no_look_ahead_through_the_indicators() -> None:
         assert before
 
 
+def test_an_explanation_leaves_out_parameters_that_nobody_chose() -> None:
+    event = parse_event("regime(confirm=5).adx > 0 while regime.adx > 0 and sma(20) > 0")
+    bars = walk(300)
+    lines = explain(event, (280,), operand_values(event, bars))
+    assert lines[0].startswith("bar 280: regime(confirm=5).adx > 0 (regime(confirm=5).adx = ")
+    assert lines[1] == "bars 280 to 280: regime.adx > 0 and sma > 0"
+
+
 def test_an_explanation_names_bars_conditions_and_values() -> None:
     event = parse_event("open > 1 then close > sma(2) within 2 bars while volume > 0")
     bars = walk(60)
@@ -289,6 +299,14 @@ def test_an_explanation_names_bars_conditions_and_values() -> None:
         f"bar {last}: close > sma(period=2) (close = {bars[4, last]:.6g}, sma(period=2) = {sma[last]:.6g})",
         f"bars {first} to {last}: volume > 0",
     ]
+
+
+def test_the_examples_of_the_docs_are_events() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "complex-events.md").read_text()
+    examples = [text.split("```\n")[1], *re.findall(r'parse_event\("(.+?)"\)', text)]
+    assert len(examples) == 2
+    for example in examples:
+        assert len(parse_event(example.strip()).steps) == 2
 
 
 @pytest.mark.parametrize(("text", "problem", "column"), [
