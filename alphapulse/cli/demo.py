@@ -81,13 +81,17 @@ async def _show(console: "Console", stack: "Stack", files: Any, trades: int) -> 
     await _fill(console, stack, files, trades)
     console.print("[bold]3. Ask[/] over GraphQL")
     await _ask(console, stack)
-    console.print("[bold]4. Subscribe[/] while a market trades live")
+    console.print("[bold]4. Analyse[/] what was known when: features, regime, levels, patterns")
+    await _analyse(console, stack)
+    console.print("[bold]5. Subscribe[/] while a market trades live")
     await _live(console, stack)
-    console.print("[bold]5. Check[/] the candles against a fresh rebuild from the log")
-    compared = (await stack.command("projections", "verify", "candles"))[0]
-    (digest,) = await stack.command("projections", "digest", "candles")
-    verdict = "equal, row by row" if compared["equal"] else "[red]NOT EQUAL[/]"
-    console.print(f"   {verdict}; content hash {digest['digest'][:16]}… at position {digest['position']:,}")
+    console.print("[bold]6. Check[/] candles and features against a fresh rebuild from the log")
+    for name in ("candles", "features"):
+        compared = (await stack.command("projections", "verify", name))[0]
+        (digest,) = await stack.command("projections", "digest", name)
+        verdict = "equal, row by row" if compared["equal"] else "[red]NOT EQUAL[/]"
+        hashed = f"content hash {digest['digest'][:16]}… at position {digest['position']:,}"
+        console.print(f"   {name} {verdict}; {hashed}")
     console.print(f"Done in {time.monotonic() - began:.1f} s.")
 
 
@@ -143,9 +147,7 @@ async def until_level_or(filling: Any, stack: "Stack", see: Callable[["Level"], 
 async def _ask(console: "Console", stack: "Stack") -> None:
     from rich.table import Table
 
-    nodes = stack.query("{ instruments { nodes { id tradeCount firstTime lastTime } } }")["instruments"][
-        "nodes"
-    ]
+    nodes = stack.query("{ instruments { nodes { id tradeCount } } }")["instruments"]["nodes"]
     busiest = max(nodes, key=lambda node: int(node["tradeCount"]))
     document = """query ($instrument: String!) {
         days: candles(instrument: $instrument, timeframe: D1, last: 9) {
@@ -202,6 +204,74 @@ async def _as_of(console: "Console", stack: "Stack", instrument: str) -> None:
         if series["start"]:
             day, close = _day(series["start"][0]), series["close"][0]
             console.print(f"   as of position {position:,} the last day was {day}, at {close}")
+
+
+_ANALYSIS = """query ($instrument: String!) {
+    latestFeatures(set: "core", instruments: [$instrument], timeframe: H1) { vectors { start values } }
+    regime(instrument: $instrument, timeframe: M15, last: 1) { current }
+    levels(instrument: $instrument, timeframe: H1) { close levels { kind price side distance } }
+    patterns(instrument: $instrument, timeframe: M5, last: 1, horizon: 12) {
+        history reliability {
+            name adjusted record { detections hitRate hitLow hitHigh baseRate }
+        }
+    }
+}"""
+_SHOWN = ("rsi_14", "adx", "bbands_percent_b", "roc_10")
+
+
+async def _analyse(console: "Console", stack: "Stack") -> None:
+    import time
+
+    from alphapulse.processes.demo import busiest, until_level
+
+    began = time.monotonic()
+    (defined,) = await stack.command("features", "define", "--default")
+    await until_level(stack, lambda _: None)
+    instrument = busiest(stack)
+    found = stack.query(_ANALYSIS, instrument=instrument)
+    vectors = found["latestFeatures"]["vectors"]
+    console.print(
+        f"   feature set {defined['name']}, version {defined['version']}: "
+        f"{max((len(vector['values']) for vector in vectors), default=0)} features of every bar since the "
+        f"first, after {time.monotonic() - began:.1f} s"
+    )
+    for vector in vectors:
+        shown = "  ".join(f"{n} {v:.2f}" for n in _SHOWN if (v := vector["values"].get(n)) is not None)
+        regime = str(found["regime"]["current"] or "not known yet").replace("_", " ")
+        console.print(f"   {instrument} 1h, {vector['start'][:16]}: {shown}; regime of 15m: {regime}")
+    _levels(console, found["levels"])
+    _patterns(console, found["patterns"])
+    words = ("chart", instrument, "15m", "--with", "bbands,rsi,macd,patterns,levels", "--output")
+    for file in (stack.pictures / "chart.png", stack.pictures / "chart.html"):
+        await stack.command(*words, str(file))
+        console.print(f"   drawn: {file}")
+
+
+def _levels(console: "Console", found: dict[str, Any]) -> None:
+    for side in ("resistance", "support"):
+        there = (o for o in found["levels"] if o["side"] == side and o["distance"] is not None)
+        best = sorted(there, key=lambda o: abs(o["distance"]))[:3]
+        prices = ", ".join(f"{o['price']:,.10g} ({o['kind'].replace('_', ' ')})" for o in best)
+        console.print(f"   {side} of {found['close']:,.10g}: {prices}")
+
+
+def _patterns(console: "Console", found: dict[str, Any]) -> None:
+    """The patterns that were seen most, and whether they were right more often than the market is anyway."""
+    rows = sorted(found["reliability"], key=lambda row: -row["record"]["detections"])[:3]
+    console.print(f"   candlestick patterns on {found['history']:,} bars of 5m, an hour later:")
+    for row in rows:
+        record = row["record"]
+        if record["hitRate"] is None:
+            continue
+        name = row["name"].replace("_", " ")
+        interval = f"{record['hitLow']:.0%} to {record['hitHigh']:.0%}"
+        judged = (
+            "reliable" if row["adjusted"] is not None and row["adjusted"] <= 0.05 else "no better than chance"
+        )
+        console.print(
+            f"     {name}: {record['detections']} times, right {record['hitRate']:.0%} "
+            f"({interval}), anyway {record['baseRate']:.0%}: {judged}"
+        )
 
 
 async def _live(console: "Console", stack: "Stack") -> None:

@@ -41,6 +41,13 @@ class Stack:
     def graphql(self) -> str:
         return str(self.addresses["graphql"])
 
+    @property
+    def pictures(self) -> Path:
+        """Where what is drawn is kept: beside the data that is kept, else in the working folder's var."""
+        folder = Path("var") if "alphapulse-demo-" in self.data_dir.name else self.data_dir
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def query(self, document: str, **variables: object) -> dict[str, Any]:
         """The data that ``document`` asks for.
 
@@ -143,6 +150,12 @@ def running_stack(data_dir: Path, port: int) -> Iterator[Stack]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def busiest(stack: Stack) -> str:
+    """The instrument with the most trades."""
+    nodes = stack.query("{ instruments { nodes { id tradeCount } } }")["instruments"]["nodes"]
+    return str(max(nodes, key=lambda node: int(node["tradeCount"]))["id"])
 
 
 def sample_files(folder: Path | None) -> Sequence[Path]:
