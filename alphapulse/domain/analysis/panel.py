@@ -155,12 +155,15 @@ class Panel:
     def snapshot_all(self, lo: int = 0, hi: int | None = None) -> list[bytes]:
         """What ``snapshot`` gives, of the slots ``lo`` to ``hi``."""
         hi = self.slots if hi is None else hi
-        records: Floats = np.empty((hi - lo, _HEAD + self.plan.floats), dtype="<f8")
-        records.view("<i8")[:, 0] = self.plan.identity
-        records[:, 1] = self.seen[lo:hi].view(np.float64)
-        _gather(records, self.plan.window, *self._state(), self._row, lo)
-        size, whole = records.shape[1] * 8, records.tobytes()
-        return [whole[i * size : (i + 1) * size] for i in range(hi - lo)]
+        found: list[bytes] = []
+        for first in range(lo, hi, _TILE):
+            count = min(_TILE, hi - first)
+            records: Floats = np.empty((count, _HEAD + self.plan.floats), dtype="<f8")
+            records.view("<i8")[:, 0] = self.plan.identity
+            records.view("<i8")[:, 1] = self.seen[first : first + count]
+            _gather(records, self.plan.window, *self._state(), self._row, first)
+            found += [record.tobytes() for record in records]
+        return found
 
     def restore(self, snapshot: bytes, slot: int = 0) -> None:
         """Put ``slot`` where it was when ``snapshot`` was taken of one under the same plan.
@@ -176,16 +179,22 @@ class Panel:
         Raises:
             BadSnapshot: one of them is of another plan.
         """
-        width, count = _HEAD + self.plan.floats, len(snapshots)
-        for size in set(map(len, snapshots)) - {8 * width}:
-            raise BadSnapshot(f"{size} bytes, the plan takes {8 * width}")
-        records = np.frombuffer(b"".join(snapshots), dtype="<f8").reshape(count, width)
-        if (records.view("<i8")[:, 0] != self.plan.identity).any():
-            raise BadSnapshot(f"of another plan than {', '.join(map(str, self.plan.specs))}")
-        if not 0 <= lo <= lo + count <= self.slots:
-            raise ValueError(f"snapshots for slots {lo} to {lo + count} of {self.slots}")
-        self.seen[lo : lo + count] = records[:, 1].copy().view(np.int64)
-        _spread(records, self.plan.window, *self._state(), self._row, lo)
+        size, head = (
+            8 * (_HEAD + self.plan.floats),
+            int(self.plan.identity).to_bytes(8, "little", signed=True),
+        )
+        for snapshot in snapshots:
+            if len(snapshot) != size:
+                raise BadSnapshot(f"{len(snapshot)} bytes, the plan takes {size}")
+            if snapshot[:8] != head:
+                raise BadSnapshot(f"of another plan than {', '.join(map(str, self.plan.specs))}")
+        if not 0 <= lo <= lo + len(snapshots) <= self.slots:
+            raise ValueError(f"snapshots for slots {lo} to {lo + len(snapshots)} of {self.slots}")
+        for begin in range(0, len(snapshots), _TILE):
+            tile, first = snapshots[begin : begin + _TILE], lo + begin
+            records = np.frombuffer(b"".join(tile), dtype="<f8").reshape(len(tile), -1)
+            self.seen[first : first + len(tile)] = records.view("<i8")[:, 1]
+            _spread(records, self.plan.window, *self._state(), self._row, first)
 
     def _state(self) -> tuple[Floats, Floats, Floats]:
         return self._carry, self._bars, self._lines
@@ -265,39 +274,39 @@ def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
 # row: some slots at a time, so that both stay in the cache.
 
 
+# A snapshot is a record of float64: its head, carried floats, last bars (field, row), last lines (line, row).
+# Records lie by slot and the state by row: _TILE slots at a time, so that both stay in the cache.
+
+
 @piece
 def _gather(
     records: Floats, window: int, carry: Floats, bars: Floats, lines: Floats, rows: Int64s, lo: int
 ) -> None:
-    for begin in range(0, len(records), _TILE):
-        end = min(begin + _TILE, len(records))
-        for i in range(carry.shape[0]):
-            for n in range(begin, end):
-                records[n, _HEAD + i] = carry[i, lo + n]
-        at = _HEAD + carry.shape[0]
-        for cube in (bars, lines):
-            mask = cube.shape[1] - 1
-            for field in range(cube.shape[0]):
-                for back in range(window, 0, -1):
-                    for n in range(begin, end):
-                        records[n, at] = cube[field, (rows[lo + n] - back) & mask, lo + n]
-                    at += 1
+    for i in range(carry.shape[0]):
+        for n in range(records.shape[0]):
+            records[n, _HEAD + i] = carry[i, lo + n]
+    at = _HEAD + carry.shape[0]
+    for cube in (bars, lines):
+        mask = cube.shape[1] - 1
+        for field in range(cube.shape[0]):
+            for back in range(window, 0, -1):
+                for n in range(records.shape[0]):
+                    records[n, at] = cube[field, (rows[lo + n] - back) & mask, lo + n]
+                at += 1
 
 
 @piece
 def _spread(
     records: Floats, window: int, carry: Floats, bars: Floats, lines: Floats, rows: Int64s, lo: int
 ) -> None:
-    for begin in range(0, len(records), _TILE):
-        end = min(begin + _TILE, len(records))
-        for i in range(carry.shape[0]):
-            for n in range(begin, end):
-                carry[i, lo + n] = records[n, _HEAD + i]
-        at = _HEAD + carry.shape[0]
-        for cube in (bars, lines):
-            mask = cube.shape[1] - 1
-            for field in range(cube.shape[0]):
-                for back in range(window, 0, -1):
-                    for n in range(begin, end):
-                        cube[field, (rows[lo + n] - back) & mask, lo + n] = records[n, at]
-                    at += 1
+    for i in range(carry.shape[0]):
+        for n in range(records.shape[0]):
+            carry[i, lo + n] = records[n, _HEAD + i]
+    at = _HEAD + carry.shape[0]
+    for cube in (bars, lines):
+        mask = cube.shape[1] - 1
+        for field in range(cube.shape[0]):
+            for back in range(window, 0, -1):
+                for n in range(records.shape[0]):
+                    cube[field, (rows[lo + n] - back) & mask, lo + n] = records[n, at]
+                at += 1
