@@ -75,6 +75,13 @@ def _amount(value: str) -> float:
     return amount
 
 
+def _interval(value: str) -> float:
+    seconds = _amount(value)
+    if not 1 <= seconds <= 86_400:
+        raise ValueError("is not a number of seconds from 1 to 86400")
+    return seconds
+
+
 def _origins(value: str) -> tuple[str, ...]:
     origins = tuple(part.strip() for part in _text(value).split(",") if part.strip())
     for origin in origins:
@@ -135,6 +142,12 @@ class Settings:
     api_max_lag_s: Annotated[
         float, _Rule(_amount, "lag of a read model in seconds up to which we are ready")
     ] = 10.0
+    quality_interval_s: Annotated[
+        float, _Rule(_interval, "seconds between two looks at the quality of features")
+    ] = 300.0
+    quality_thresholds: Annotated[
+        str, _Rule(_text, "what is still good, such as psi=0.3,stale_bars=20; see docs/features.md")
+    ] = ""
     log_level: Annotated[str, _Rule(_one_of(LOG_LEVELS), " ".join(LOG_LEVELS))] = "info"
     servers_user: Annotated[str | None, _Rule(_text, "whom the bundled servers become under root")] = None
 

@@ -44,8 +44,17 @@ async def relay(settings: Settings, stop: asyncio.Event) -> None:
     await run_relay(settings.database(), nats_options(settings), stop)
 
 
+async def quality(settings: Settings, stop: asyncio.Event) -> None:
+    """The quality of features, looked at now and again."""
+    from alphapulse.domain.analysis.quality import Thresholds
+    from alphapulse.processes.quality import run_quality
+
+    thresholds = Thresholds.parse(settings.quality_thresholds)
+    await run_quality(settings.database(), thresholds, settings.quality_interval_s, stop)
+
+
 # In the order in which they start; they stop the other way round.
-ROLES: Mapping[str, Role] = {"relay": relay, "project": project, "api": api}
+ROLES: Mapping[str, Role] = {"relay": relay, "project": project, "quality": quality, "api": api}
 
 
 @asynccontextmanager

@@ -156,7 +156,7 @@ async def feature_page(
     until: int,
     limit: int,
 ) -> FeatureRows:
-    """Rows known at position ``until``, from bar ``first_start`` (minutes) on, at most ``limit``, oldest first."""
+    """Rows known at ``until``, from bar ``first_start`` (minutes) on, at most ``limit``, oldest first."""
     values = {
         "name": found.defined.name,
         "version": found.defined.version,

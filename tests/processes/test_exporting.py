@@ -1,27 +1,20 @@
 """Exports: the same file again from its manifest, from the log and from the read model."""
 
-import asyncio
-import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.files import parquet_features
 from alphapulse.adapters.files.parquet_features import read_features
-from alphapulse.adapters.store.codec import codec
-from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.analysis.row_bytes import RowsDigest
 from alphapulse.processes import exporting, instrument_log
 from alphapulse.processes.compute_workers import ComputeFailed, compute_from
-from alphapulse.processes.computing import AheadOfLog, Wanted, wanted_rows
+from alphapulse.processes.computing import AheadOfLog, Wanted
 from alphapulse.processes.exporting import (
     BadManifest,
     NotReproduced,
@@ -34,54 +27,12 @@ from alphapulse.processes.exporting import (
     reproduce,
 )
 from alphapulse.projections.candle_view import NotYetFolded
-from alphapulse.projections.features import Features
-from alphapulse.projections.log_source import StoreSource
-from alphapulse.projections.runner import Limits, Runner
-from tests.processes.feature_logs import DEFINED, Writer, random_events
+from tests.processes.feature_logs import DEFINED, random_events
+from tests.processes.feature_world import World
 
 
-class World:
-    def __init__(self, url: str, store: PostgresEventStore) -> None:
-        self.url, self.store, self.writer = url, store, Writer(store)
-
-    async def connect(self) -> psycopg.AsyncConnection[Any]:
-        return await psycopg.AsyncConnection.connect(connection_info(self.url, role=None), autocommit=True)
-
-    async def fold(self) -> None:
-        """Bring the live features up to the end of the log."""
-        head = await self.store.head()
-        runner = Runner(
-            Features(),
-            self.connect,
-            StoreSource(self.store),
-            codec.decode,
-            Limits(batch_events=7, poll_s=0.1),
-        )
-        task = asyncio.create_task(runner.run())
-        try:
-            async with asyncio.timeout(60), await self.connect() as db:
-                while True:
-                    cursor = await db.execute(
-                        "SELECT position FROM projections WHERE name = 'features' AND state = 'live'"
-                    )
-                    row = await cursor.fetchone()
-                    if row is not None and row[0] >= head:
-                        return
-                    await asyncio.sleep(0.05)
-        finally:
-            task.cancel()
-
-    async def wanted(self, **more: Any) -> Wanted:
-        return await wanted_rows(self.store, "s", **more)
-
-
-@pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    async with PostgresEventStore(database_url) as store:
-        made = World(database_url, store)
-        events = random_events(11, batches=30)
-        await made.writer.append([*events[:12], DEFINED, *events[12:]])
-        yield made
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 async def test_log_and_read_model_give_the_same_file_bit_for_bit(world: World, tmp_path: Path) -> None:
@@ -108,7 +59,7 @@ async def test_a_manifest_gives_the_same_file_again_after_more_events_with_other
         again = await reproduce(world.url, made, tmp_path / "b.parquet", workers=workers)
         assert compare(made, again) == []
         assert (tmp_path / "b.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
-    assert sorted(os.listdir(tmp_path)) == [
+    assert sorted(names_in(tmp_path)) == [
         "a.manifest.json", "a.parquet", "b.manifest.json", "b.parquet",
     ]  # fmt: skip
 
@@ -173,7 +124,7 @@ async def test_an_export_that_fails_leaves_what_was_there(
     monkeypatch.setattr(parquet_features.FeatureFile, "add", full)
     with pytest.raises(OSError, match="no space left"):
         await export(world.url, await world.wanted(), tmp_path / "a.parquet")
-    assert os.listdir(tmp_path) == ["a.parquet"]
+    assert names_in(tmp_path) == ["a.parquet"]
     assert (tmp_path / "a.parquet").read_bytes() == b"old"
 
 
@@ -200,7 +151,7 @@ async def test_the_end_of_the_log_bounds_an_export(world: World, tmp_path: Path)
     async with await world.connect() as db:
         with pytest.raises(NotYetFolded):
             await export_rows(world.store, wanted, db, tmp_path / "b.parquet")
-    assert [name for name in os.listdir(tmp_path) if name[0] == "."] == []
+    assert [name for name in names_in(tmp_path) if name[0] == "."] == []
 
 
 def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path) -> None:

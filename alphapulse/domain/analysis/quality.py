@@ -13,6 +13,7 @@ import numpy as np
 
 from alphapulse.domain.analysis.drift import ks, present, psi
 from alphapulse.domain.analysis.feature_rows import FeatureRows
+from alphapulse.domain.analysis.features import WARMING
 from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.market.timeframes import MINUTE_NS
 
@@ -109,24 +110,24 @@ def assess(
     thresholds: Thresholds,
     window: int | None = None,
 ) -> list[Finding]:
-    """Every check of every feature over ``rows`` of one series, warm, oldest first.
+    """Every check of every feature over ``rows`` of one series, oldest first.
 
-    The last ``window`` rows (by default that of ``thresholds``) are judged, those before are the reference.
-    ``clock``: ns, how far the venue's clock has come.
+    Of the rows that are warm the last ``window`` (by default that of ``thresholds``) are judged, those before
+    are the reference. ``clock``: ns, how far the venue's clock has come.
     """
-    window = thresholds.window if window is None else window
-    split = max(0, len(rows) - window)
+    values = rows.values[rows.flags & WARMING == 0]
+    split = max(0, len(values) - (thresholds.window if window is None else window))
     judge = _Judge(rows, split, thresholds)
     found = [judge.stale(clock)]
     for column, fact in enumerate(facts):
-        found += judge.feature(fact, rows.values[:, column])
+        found += judge.feature(fact, values[:, column])
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class _Judge:
     rows: FeatureRows
-    split: int
+    split: int  # of the warm ones, where those begin that are judged
     limits: Thresholds
 
     def stale(self, clock: int) -> Finding:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphapulse.domain.analysis.feature_rows import FeatureRows
+from alphapulse.domain.analysis.features import WARMING
 from alphapulse.domain.analysis.quality import BadThreshold, Facts, Thresholds, assess
 from alphapulse.domain.analysis.quality_record import (
     Look,
@@ -117,6 +118,18 @@ def test_an_old_row_is_stale_by_the_venues_clock(age, breached):
     end = 900 * 5 * MINUTE
     found = verdicts(FREE, steady(), clock=end + round(age * 5 * MINUTE))
     assert found["stale"].breached is breached
+
+
+def test_rows_that_are_warming_up_are_neither_judged_nor_held_against():
+    values = steady()
+    values[:250] = np.nan
+    table = rows(values)
+    table.flags[:250] = WARMING
+    found = {f.check: f for f in assess([FREE], table, clock=900 * 5 * MINUTE, thresholds=LIMITS)}
+    assert (found["ks"].rows, found["ks"].reference_rows) == (300, 350)
+    table.flags[:] = WARMING
+    found = {f.check: f for f in assess([FREE], table, clock=900 * 5 * MINUTE, thresholds=LIMITS)}
+    assert {c: f.breached for c, f in found.items() if f.breached is not None} == {"stale": False}
 
 
 def test_no_rows_are_not_judged():
