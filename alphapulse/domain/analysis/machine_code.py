@@ -7,6 +7,7 @@ and give values that no source has. Here the key holds all that a function reach
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar, cast
 
@@ -69,7 +70,12 @@ def _add_code(code: CodeType, digest: Any) -> None:
 class _Cache(FunctionCache):
     def __init__(self, function: FunctionType, allocates: bool) -> None:
         super().__init__(function)  # type: ignore[no-untyped-call]
-        self._of = (fingerprint(function), allocates)
+        self._function, self._allocates = function, allocates
+
+    @cached_property
+    def _of(self) -> tuple[str, bool]:
+        """Taken at the first call: what is defined further down in a module is not there before."""
+        return fingerprint(self._function), self._allocates
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(signature, codegen), self._of)  # type: ignore[no-untyped-call]

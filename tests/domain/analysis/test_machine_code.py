@@ -69,6 +69,9 @@ def test_code_that_was_compiled_before_another_file_changed_is_not_used_again(
         "double = a_callee.double\n"
         "@compiled\n"
         "def outer(x):\n"
+        "    return further_down(x)\n"
+        "@compiled\n"
+        "def further_down(x):\n"
         "    return double(x)\n"
     )
     assert _fresh(tmp_path, "2.0 * x") == 2.0
