@@ -42,6 +42,8 @@ GAP_UP, GAP_DOWN = 1 << 18, 1 << 19  # the whole bar, against the last
 HIGHER_HIGH, LOWER_LOW = 1 << 20, 1 << 21
 LOWER_HIGH, HIGHER_LOW = 1 << 22, 1 << 23
 
+NARROWER = 1 << 24  # the range, against the last; its own mirror image
+
 # A float64 from 2**52 on holds an integer in its lowest bits: ring.view(int64) & bits needs no conversion.
 BLANK = 2.0**52
 
@@ -133,5 +135,6 @@ def _against_last(bars: Floats, at: int, before: int, n: int) -> int:
     facts |= (bottom > last_top) * BODY_ABOVE | (top < last_bottom) * BODY_BELOW
     facts |= (low > last_high) * GAP_UP | (high < last_low) * GAP_DOWN
     facts |= (high > last_high) * HIGHER_HIGH | (low < last_low) * LOWER_LOW
+    facts |= (high - low < last_high - last_low) * NARROWER
     facts |= (high < last_high) * LOWER_HIGH | (low > last_low) * HIGHER_LOW
     return int(facts)

@@ -15,7 +15,8 @@ QUIET: Drawn = ((99, 102, 98, 101), (101, 102, 98, 99)) * 8
 
 def drawn(shape: Drawn) -> Floats:
     """Quiet bars, then ``shape``."""
-    return from_ohlcv(*np.array([*QUIET, *shape], dtype=np.float64).T, np.ones(len(QUIET) + len(shape)))
+    open_, high, low, close = np.array([*QUIET, *shape], dtype=np.float64).T
+    return from_ohlcv(open_, high, low, close, np.ones(len(close)))
 
 
 def mirrored(bars: Floats) -> Floats:

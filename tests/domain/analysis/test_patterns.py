@@ -116,7 +116,7 @@ def test_a_market_upside_down_shows_the_same_patterns_the_other_way() -> None:
 
 def test_facts_upside_down_are_those_of_the_mirror_image() -> None:
     assert mirrored_facts(WHITE | LONG | GAP_UP) == BLACK | LONG | GAP_DOWN
-    for bit in range(24):
+    for bit in range(25):
         assert mirrored_facts(mirrored_facts(1 << bit)) == 1 << bit
     assert mirrored_facts(DOJI) == DOJI
 

@@ -1,6 +1,6 @@
 """How a pattern joins the registry: its shapes become numbers that the one kernel of all patterns reads."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -82,6 +82,7 @@ def pattern(
     source: str,
     parameters: Sequence[Parameter] = (),
     neutral: bool = False,
+    code_version: int = 1,
 ) -> None:
     """Join the registry: the pattern is there where one of ``ways`` fits, the first one first.
 
@@ -89,33 +90,46 @@ def pattern(
     """
     made = tuple(chain.from_iterable(ways))
     bars = 1 + max(_back(rule) for shape in made for rule in shape.rules)
-    join(name, title, bars, tuple(sorted({s.signal for s in made})), neutral, lookback)(
-        shapes, encode(made), source, parameters
+    entry = Pattern(name, bars, tuple(sorted({shape.signal for shape in made})), neutral)
+    join(
+        entry,
+        shapes,
+        encode(made),
+        title=title,
+        lookback=lookback,
+        source=source,
+        parameters=parameters,
+        code_version=code_version,
     )
 
 
 def join(
-    name: str, title: str, bars: int, signals: tuple[int, ...], neutral: bool, lookback: int
-) -> Callable[[Kernel, Sequence[float], str, Sequence[Parameter]], None]:
-    """The entry of a pattern, to be finished with its kernel, fixed numbers, source and parameters."""
-    _patterns[name] = Pattern(name, bars, signals, neutral)
-
-    def finish(kernel: Kernel, fixed: Sequence[float], source: str, parameters: Sequence[Parameter]) -> None:
-        register = indicator(
-            name=name,
-            title=title,
-            kind="pattern",
-            inputs=INPUTS,
-            parameters=parameters,
-            outputs=OUTPUTS,
-            lookback=lambda _: lookback,
-            window=lambda _: max(lookback, facts.AVERAGED),
-            source=source,
-            fixed=fixed,
-        )
-        register(kernel)
-
-    return finish
+    entry: Pattern,
+    kernel: Kernel,
+    fixed: Sequence[float],
+    *,
+    title: str,
+    lookback: int,
+    source: str,
+    parameters: Sequence[Parameter] = (),
+    code_version: int = 1,
+) -> None:
+    """Join the registry with a kernel and the numbers that it is told before the parameters."""
+    register = indicator(
+        name=entry.name,
+        title=title,
+        kind="pattern",
+        inputs=INPUTS,
+        parameters=parameters,
+        outputs=OUTPUTS,
+        lookback=lambda _: lookback,
+        window=lambda _: max(lookback, facts.AVERAGED),
+        source=source,
+        code_version=code_version,
+        fixed=fixed,
+    )
+    register(kernel)
+    _patterns[entry.name] = entry
 
 
 def _back(rule: Rule | Fact) -> int:
@@ -209,6 +223,6 @@ _IMPLIED = {
         (_this.open < _last.low, facts.LOWER_LOW),
         (_this.close > _last.high, facts.HIGHER_HIGH | facts.RISES),
         (_this.close < _last.low, facts.LOWER_LOW | facts.FALLS),
-        (_this.top <= _last.top, 0),
+        (_this.range < _last.range, facts.NARROWER),
     )
 }

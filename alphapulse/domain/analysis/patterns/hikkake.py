@@ -15,7 +15,7 @@ from alphapulse.domain.analysis.candles import (
 )
 from alphapulse.domain.analysis.compiled import View, inner_piece
 from alphapulse.domain.analysis.fields import CLOSE, FACTS, HIGH, LOW, NEAR_MEAN, Floats
-from alphapulse.domain.analysis.patterns.catalogue import TALIB, join
+from alphapulse.domain.analysis.patterns.catalogue import TALIB, Pattern, join
 from alphapulse.domain.analysis.patterns.judge import LEAST
 
 PATIENCE = 3  # bars within which it may be confirmed
@@ -107,8 +107,13 @@ def _clear(
     return LEAST + (1.0 - LEAST) * clear
 
 
-for name, title, insides, bars, lookback in (
-    ("hikkake", "Hikkake", 1, 3, 5),
-    ("modified_hikkake", "Modified hikkake", 2, 4, 10),
-):
-    join(name, title, bars, (-200, -100, 100, 200), False, lookback)(hikkakes, (insides,), TALIB, ())
+SIGNALS = (-200, -100, 100, 200)
+join(Pattern("hikkake", 3, SIGNALS, False), hikkakes, (1,), title="Hikkake", lookback=5, source=TALIB)
+join(
+    Pattern("modified_hikkake", 4, SIGNALS, False),
+    hikkakes,
+    (2,),
+    title="Modified hikkake",
+    lookback=10,
+    source=TALIB,
+)

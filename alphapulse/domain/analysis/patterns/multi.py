@@ -19,10 +19,10 @@ pattern(
     "three_line_strike",
     "Three-line strike",
     both(
-        *(white(a), white(b), white(c), black(d)),
+        *(white(a), white(b), white(c), black(d), d.close < a.open),
         *(b.open >= a.bottom - a.near, b.open <= a.top + a.near),
         *(c.open >= b.bottom - b.near, c.open <= b.top + b.near),
-        *(b.close > a.close, c.close > b.close, d.open > c.close, d.close < a.open),
+        *(b.close > a.close, c.close > b.close, d.open > c.close),
     ),
     lookback=8,
     source=TALIB,

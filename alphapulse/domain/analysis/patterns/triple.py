@@ -62,11 +62,11 @@ fading = (c.body < b.body, b.body < a.body)
 pattern(
     "advance_block",
     "Advance block",
-    up(*advance, b.body < a.body - a.far, c.body < b.body + b.near, signal=-100),
-    up(*advance, c.body < b.body - b.far, signal=-100),
-    up(*advance, *fading, c.upper > 0.5 * c.usual_shadows, signal=-100),
-    up(*advance, *fading, b.upper > 0.5 * b.usual_shadows, signal=-100),
-    up(*advance, c.body < b.body, c.upper > c.body, signal=-100),
+    up(b.body < a.body - a.far, c.body < b.body + b.near, *advance, signal=-100),
+    up(c.body < b.body - b.far, *advance, signal=-100),
+    up(*fading, c.upper > 0.5 * c.usual_shadows, *advance, signal=-100),
+    up(*fading, b.upper > 0.5 * b.usual_shadows, *advance, signal=-100),
+    up(c.body < b.body, c.upper > c.body, *advance, signal=-100),
     lookback=12,
     source=TALIB,
 )
