@@ -4,7 +4,7 @@ All of them share one plan a setting, because starting one costs more than runni
 broken names the columns that broke it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -19,6 +19,7 @@ from tests.domain.analysis.series import ADVERSARIAL, equal_highs, flat, gaps, s
 
 ORDINARY = 2  # of the slots, the first: walks, on which everything has a value
 SLOTS: tuple[Callable[[int], Floats], ...] = (walk, lambda n: walk(n, 9), gaps, spikes, flat, equal_highs)
+OTHER_ORDER = np.roll(np.arange(len(SLOTS))[::-1], 2)  # none where it was
 MARGIN = 200  # bars after the last lookback
 
 
@@ -139,9 +140,8 @@ def test_slots_that_go_each_at_its_own_pace_give_the_same_bytes(world: World) ->
 
 
 def test_slots_in_another_order_give_the_same_bytes(world: World) -> None:
-    order = random().permutation(len(SLOTS))
-    got = all_at_once(world.plan, np.ascontiguousarray(world.bars[:, :, order]))
-    assert_same(world.plan, got, world.expected[:, :, order])
+    got = all_at_once(world.plan, np.ascontiguousarray(world.bars[:, :, OTHER_ORDER]))
+    assert_same(world.plan, got, world.expected[:, :, OTHER_ORDER])
 
 
 def test_a_slot_alone_gives_the_bytes_it_gives_among_others(world: World) -> None:
@@ -151,16 +151,16 @@ def test_a_slot_alone_gives_the_bytes_it_gives_among_others(world: World) -> Non
 
 
 def test_restored_at_any_bar_goes_on_with_the_same_bytes(world: World) -> None:
-    count, order = world.bars.shape[1], random().permutation(len(SLOTS))
+    count = world.bars.shape[1]
     for cut in sorted(random().choice(np.arange(1, count), 6, replace=False)):
         before = Panel(world.plan, len(SLOTS), chunk=32)
         before.advance(world.bars[:, :cut])
         after = Panel(world.plan, len(SLOTS), chunk=5)
-        for place, slot in enumerate(order):
+        for place, slot in enumerate(OTHER_ORDER):
             after.restore(before.snapshot(int(slot)), place)
         end = min(count, cut + 90)
-        got = after.advance(np.ascontiguousarray(world.bars[:, cut:end, order]))
-        assert_same(world.plan, got, world.expected[:, cut:end, order])
+        got = after.advance(np.ascontiguousarray(world.bars[:, cut:end, OTHER_ORDER]))
+        assert_same(world.plan, got, world.expected[:, cut:end, OTHER_ORDER])
 
 
 def noise(shape: tuple[int, ...], seed: int) -> Floats:
@@ -239,20 +239,25 @@ def test_an_input_that_is_not_declared_changes_nothing(world: World) -> None:
 
 
 def test_what_is_declared_suffices_and_nothing_beside_it_is_touched(world: World) -> None:
-    """Alone, with junk in all rows that are older than the window, and fences around what it may write."""
     count, at = min(world.bars.shape[1], 300), 0
     for spec in world.plan.specs:
         plan = Plan([spec])
-        panel = Panel(plan, len(SLOTS))
-        fenced = {name: fence(panel, name) for name in ("_lines", "_carry", "_out")}
-        for t in range(count):
-            junk(panel, t)
-            got = panel.step(world.bars[:, t])
-            want = world.expected[at : at + plan.outputs, t : t + 1]
-            assert_same(plan, got[:, None], want)
-        for name, whole in fenced.items():
-            assert (whole[[0, -1]] == 77).all(), f"{spec} writes beyond its {name[1:]}"
+        got = fenced_in(plan, world.bars[:, :count])
+        assert_same(plan, got, world.expected[at : at + plan.outputs, :count])
         at += plan.outputs
+
+
+def fenced_in(plan: Plan, bars: Floats) -> Floats:
+    """Outputs with junk in all rows that are older than the window, and fences around what may be written."""
+    panel = Panel(plan, bars.shape[2])
+    fences = {name: fence(panel, name) for name in ("_lines", "_carry", "_out")}
+    steps = []
+    for t in range(bars.shape[1]):
+        junk(panel, t)
+        steps.append(panel.step(bars[:, t]).copy())
+    for name, whole in fences.items():
+        assert (whole[[0, -1]] == 77).all(), f"{plan.columns[0]} writes beyond its {name[1:]}"
+    return np.stack(steps, axis=1)
 
 
 def fence(panel: Panel, name: str) -> Floats:
@@ -272,29 +277,28 @@ def junk(panel: Panel, t: int) -> None:
 
 
 def test_the_start_is_forgotten_as_soon_as_declared() -> None:
-    specs = [
-        s for known in everything().values() if (s := spec_of(known, default)) and forgets(s) is not None
-    ]
-    plan = Plan(specs)
-    assert plan.forgets is not None
-    later, count = 61, plan.forgets + 161
+    found = (spec_of(known, default) for known in everything().values())
+    specs = [spec for spec in found if spec and Plan([spec]).forgets is not None]
     for made in (walk, gaps):
-        whole = compute(specs, made(count))
-        cut = compute(specs, made(count)[:, later:])
-        at = 0
-        for spec in specs:
-            bars = forgets(spec)
-            assert bars is not None
-            assert bars > max(spec.known.lookbacks(spec.params)), f"{spec} forgets before it has a value"
-            rows = slice(at, at + len(spec.columns))
-            want, got = whole[rows, later + bars :], cut[rows, bars:]
-            scale = np.nanmax(np.abs(whole[rows]), axis=1, keepdims=True)
-            assert (np.abs(got - want) <= 1e-9 * scale).all(), f"{spec} knows its start after {bars} bars"
-            at = rows.stop
+        forget_their_start(specs, made)
 
 
-def forgets(spec: Spec) -> int | None:
-    return spec.known.forgets(spec.params)
+def forget_their_start(specs: Sequence[Spec], made: Callable[[int], Floats], later: int = 61) -> None:
+    """Begun ``later`` bars later, they say the same after as many bars as they declare."""
+    longest = Plan(specs).forgets
+    assert longest is not None
+    bars = made(longest + later + 100)
+    whole, cut = compute(specs, bars), compute(specs, bars[:, later:])
+    at = 0
+    for spec in specs:
+        after = spec.known.forgets(spec.params)
+        assert after is not None
+        assert after > max(spec.known.lookbacks(spec.params)), f"{spec} forgets before it has a value"
+        rows = slice(at, at + len(spec.columns))
+        apart = np.abs(cut[rows, after:] - whole[rows, later + after :])
+        scale = np.nanmax(np.abs(whole[rows]), axis=1, keepdims=True)
+        assert (apart <= 1e-9 * scale).all(), f"{spec} knows its start after {after} bars"
+        at = rows.stop
 
 
 def edges(known: Indicator) -> Iterator[Spec]:
