@@ -19,6 +19,7 @@ import numpy as np
 from alphapulse.domain.analysis.bars import Bars
 from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.analysis.hidden_regimes import Recipe
+from alphapulse.domain.analysis.mixture import BadMixture, hidden
 from alphapulse.domain.analysis.models import (
     MAX_PARTS,
     FittedModel,
@@ -162,17 +163,27 @@ def fit(bars: Bars, rows: Floats, recipe: Recipe, name: str, training: slice) ->
         raise Unfittable(f"{where}: deviations of the features are {scale.tolist()}")
     # On matrices this small, threads wait for each other longer than they work.
     with import_module("threadpoolctl").threadpool_limits(1):
-        parameters, metrics = _FITS[recipe.kind]((used - center) / scale, recipe, where)
+        found, metrics = _FITS[recipe.kind]((used - center) / scale, recipe, where)
+    parameters = {"center": center.tolist(), "scale": scale.tolist(), **found}
+    check_usable(recipe.kind, parameters, where)
     return FittedModel(
         name=name,
         **_of_the_name(bars, recipe),
         trained=trained_on(bars, training),
-        parameters={"center": center.tolist(), "scale": scale.tolist(), **parameters},
+        parameters=parameters,
         metrics=metrics,
         code_versions=recipe.code_versions(),
         libraries=libraries(),
         seed=recipe.seed,
     )
+
+
+def check_usable(kind: str, parameters: dict[str, Any], where: str) -> None:
+    """A model that cannot be applied (a covariance that rounding made singular) is none."""
+    try:
+        hidden(kind, parameters)
+    except BadMixture as error:
+        raise Unfittable(f"{where}: {error}") from error
 
 
 def _of_the_name(bars: Bars, recipe: Recipe) -> dict[str, Any]:

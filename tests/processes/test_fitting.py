@@ -1,6 +1,7 @@
 """Models of hidden states, fitted walk-forward into a real log."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,6 +23,7 @@ from alphapulse.processes.fitting import (
     Fitting,
     TrainingMissing,
     Unfittable,
+    check_usable,
     fit,
     fit_regimes,
     record_model,
@@ -268,6 +270,33 @@ async def test_a_large_artifact_is_recorded_in_parts_and_read_back_whole(store: 
     assert await fitted_models(store, decode, "m") == [(1, large)]
     second = (await store.read_stream("model-m"))[1].position
     assert await fitted_models(store, decode, "m", as_of=second) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_that_say_the_same_give_a_model_that_can_be_applied_or_none(kind: str) -> None:
+    _, bars = planted(455)
+    same = ("realized_volatility(10)", "realized_volatility(period=10,bars_per_year=100)")
+    models = numbered(list(walk_forward(bars, recipe(kind, features=same), "m")))
+    scored = score(models, bars)
+    np.testing.assert_allclose(scored.probabilities[scored.version != NO_MODEL].sum(axis=1), 1)
+
+
+def test_a_model_that_rounding_made_singular_is_none() -> None:
+    parameters = {
+        "center": [0.0, 0.0], "scale": [1.0, 1.0], "weights": [1.0], "means": [[0.0, 0.0]],
+        "covariances": [[[1.0, 1.0], [1.0, 1.0]]],
+    }  # fmt: skip
+    with pytest.raises(Unfittable, match=r"m: covariances .* are not positive definite"):
+        check_usable("regime_gmm", parameters, "m")
+
+
+def test_what_was_fitted_is_applied_without_the_libraries_of_the_fitting() -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('sklearn', 'hmmlearn', 'threadpoolctl')))\n"
+        "import alphapulse.domain.analysis.hidden_regimes, alphapulse.projections.model_log\n"
+        "import alphapulse.cli.regimes, alphapulse.processes.fitting"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 async def test_without_the_libraries_it_says_how_to_get_them(
