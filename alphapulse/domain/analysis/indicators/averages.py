@@ -154,11 +154,9 @@ def dema(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) 
 def tema(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     count = int(params[0])
     alpha = 2.0 / (count + 1)
-    first, second, third = (
-        carry[0, view.lo : view.hi],
-        carry[1, view.lo : view.hi],
-        carry[2, view.lo : view.hi],
-    )
+    first = carry[0, view.lo : view.hi]
+    second = carry[1, view.lo : view.hi]
+    third = carry[2, view.lo : view.hi]
     seen, warm = view.seen[view.lo : view.hi], view.warm
     for row in range(view.first, view.last):
         close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]

@@ -25,10 +25,8 @@ def _directions(view: View, row: int, count: int, carry: Floats, plus: Floats, m
     """+DI and -DI of ``row``; ``carry`` holds the decayed sums of both movements and of the true range."""
     alpha = 1.0 / count
     seen, warm = view.seen[view.lo : view.hi], view.warm
-    high, low = (
-        view.bars[HIGH, row & view.mask, view.lo : view.hi],
-        view.bars[LOW, row & view.mask, view.lo : view.hi],
-    )
+    high = view.bars[HIGH, row & view.mask, view.lo : view.hi]
+    low = view.bars[LOW, row & view.mask, view.lo : view.hi]
     top = view.bars[HIGH, (row - 1) & view.mask, view.lo : view.hi]
     bottom = view.bars[LOW, (row - 1) & view.mask, view.lo : view.hi]
     span = view.bars[TRUE_RANGE, row & view.mask, view.lo : view.hi]

@@ -41,18 +41,14 @@ def _forgets(params: Params) -> int:
 def macd(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     fast, slow, signal = int(params[0]), int(params[1]), int(params[2])
     alphas = (2.0 / (fast + 1), 2.0 / (slow + 1), 2.0 / (signal + 1))
-    quick, calm, smooth = (
-        carry[0, view.lo : view.hi],
-        carry[1, view.lo : view.hi],
-        carry[2, view.lo : view.hi],
-    )
+    quick = carry[0, view.lo : view.hi]
+    calm = carry[1, view.lo : view.hi]
+    smooth = carry[2, view.lo : view.hi]
     seen, warm = view.seen[view.lo : view.hi], view.warm
     for row in range(view.first, view.last):
         close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
-        line, trigger = (
-            out[0, row - view.first, view.lo : view.hi],
-            out[1, row - view.first, view.lo : view.hi],
-        )
+        line = out[0, row - view.first, view.lo : view.hi]
+        trigger = out[1, row - view.first, view.lo : view.hi]
         histogram = out[2, row - view.first, view.lo : view.hi]
         for i in range(close.shape[0]):
             nth = seen[i] + (row - view.first)

@@ -43,14 +43,10 @@ def mean(ring: Floats, row: int, count: int, view: View, into: Floats) -> None:
 def stochf(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     count, d = int(params[0]), int(params[1])
     for row in range(view.first, view.last):
-        highest, lowest = (
-            out[0, row - view.first, view.lo : view.hi],
-            out[1, row - view.first, view.lo : view.hi],
-        )
-        close, fast = (
-            view.bars[CLOSE, row & view.mask, view.lo : view.hi],
-            lines[0, row & view.mask, view.lo : view.hi],
-        )
+        highest = out[0, row - view.first, view.lo : view.hi]
+        lowest = out[1, row - view.first, view.lo : view.hi]
+        close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
+        fast = lines[0, row & view.mask, view.lo : view.hi]
         window_max(view.bars[HIGH], row, count, view.lo, view.hi, highest)
         window_min(view.bars[LOW], row, count, view.lo, view.hi, lowest)
         place(close, highest, lowest, fast)
@@ -73,14 +69,10 @@ def stochf(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats
 def stoch(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     count, k, d = int(params[0]), int(params[1]), int(params[2])
     for row in range(view.first, view.last):
-        highest, lowest = (
-            out[0, row - view.first, view.lo : view.hi],
-            out[1, row - view.first, view.lo : view.hi],
-        )
-        close, fast = (
-            view.bars[CLOSE, row & view.mask, view.lo : view.hi],
-            lines[0, row & view.mask, view.lo : view.hi],
-        )
+        highest = out[0, row - view.first, view.lo : view.hi]
+        lowest = out[1, row - view.first, view.lo : view.hi]
+        close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
+        fast = lines[0, row & view.mask, view.lo : view.hi]
         slow = lines[1, row & view.mask, view.lo : view.hi]
         window_max(view.bars[HIGH], row, count, view.lo, view.hi, highest)
         window_min(view.bars[LOW], row, count, view.lo, view.hi, lowest)
@@ -106,10 +98,8 @@ def willr(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats)
     count = int(params[0])
     lowest = carry[0, view.lo : view.hi]
     for row in range(view.first, view.last):
-        close, into = (
-            view.bars[CLOSE, row & view.mask, view.lo : view.hi],
-            out[0, row - view.first, view.lo : view.hi],
-        )
+        close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
+        into = out[0, row - view.first, view.lo : view.hi]
         window_max(view.bars[HIGH], row, count, view.lo, view.hi, into)
         window_min(view.bars[LOW], row, count, view.lo, view.hi, lowest)
         for i in range(into.shape[0]):

@@ -26,16 +26,12 @@ def stochrsi(view: View, params: Floats, lines: Floats, carry: Floats, out: Floa
     for row in range(view.first, view.last):
         close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
         last = view.bars[CLOSE, (row - 1) & view.mask, view.lo : view.hi]
-        index, before = (
-            lines[0, row & view.mask, view.lo : view.hi],
-            lines[0, (row - 1) & view.mask, view.lo : view.hi],
-        )
+        index = lines[0, row & view.mask, view.lo : view.hi]
+        before = lines[0, (row - 1) & view.mask, view.lo : view.hi]
         nth = row - view.first - 1
         strength(close, last, gains, losses, before, index, seen, count, nth, view.warm)
-        highest, lowest = (
-            out[0, row - view.first, view.lo : view.hi],
-            out[1, row - view.first, view.lo : view.hi],
-        )
+        highest = out[0, row - view.first, view.lo : view.hi]
+        lowest = out[1, row - view.first, view.lo : view.hi]
         fast = lines[1, row & view.mask, view.lo : view.hi]
         window_max(lines[0], row, k, view.lo, view.hi, highest)
         window_min(lines[0], row, k, view.lo, view.hi, lowest)

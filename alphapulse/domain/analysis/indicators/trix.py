@@ -20,11 +20,9 @@ from alphapulse.domain.analysis.registry import Output, indicator, period
 def trix(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     count = int(params[0])
     alpha = 2.0 / (count + 1)
-    first, second, third = (
-        carry[0, view.lo : view.hi],
-        carry[1, view.lo : view.hi],
-        carry[2, view.lo : view.hi],
-    )
+    first = carry[0, view.lo : view.hi]
+    second = carry[1, view.lo : view.hi]
+    third = carry[2, view.lo : view.hi]
     seen, warm = view.seen[view.lo : view.hi], view.warm
     for row in range(view.first, view.last):
         close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
