@@ -42,14 +42,16 @@ GAP_UP, GAP_DOWN = 1 << 18, 1 << 19  # the whole bar, against the last
 HIGHER_HIGH, LOWER_LOW = 1 << 20, 1 << 21
 LOWER_HIGH, HIGHER_LOW = 1 << 22, 1 << 23
 
-NARROWER = 1 << 24  # the range, against the last; its own mirror image
+CLOSES_ABOVE, CLOSES_BELOW = 1 << 24, 1 << 25  # the close, against the last high and low
+OPENS_ABOVE, OPENS_BELOW = 1 << 26, 1 << 27
+NARROWER = 1 << 28  # the range, against the last; its own mirror image
 
 # A float64 from 2**52 on holds an integer in its lowest bits: ring.view(int64) & bits needs no conversion.
 BLANK = 2.0**52
 
 INSIDE = LOWER_HIGH | HIGHER_LOW
 OUTSIDE = HIGHER_HIGH | LOWER_LOW
-_PAIRS, _FIRST_OF_PAIR = ((1 << 24) - 1) ^ 63, sum(1 << n for n in range(6, 24, 2))
+_PAIRS, _FIRST_OF_PAIR = ((1 << 28) - 1) ^ 63, sum(1 << n for n in range(6, 28, 2))
 
 
 def mirrored(facts: int) -> int:
@@ -121,7 +123,7 @@ def _shape(bars: Floats, at: int, n: int) -> int:
 @inner_piece
 def _against_last(bars: Floats, at: int, before: int, n: int) -> int:
     """The facts of one bar against the bar before it; none for the first, whose last is NaN."""
-    high, low, close = bars[HIGH, at, n], bars[LOW, at, n], bars[CLOSE, at, n]
+    open_, high, low, close = bars[OPEN, at, n], bars[HIGH, at, n], bars[LOW, at, n], bars[CLOSE, at, n]
     last_high, last_low, last_close = bars[HIGH, before, n], bars[LOW, before, n], bars[CLOSE, before, n]
     top, bottom, last_top, last_bottom = (
         bars[TOP, at, n],
@@ -135,6 +137,8 @@ def _against_last(bars: Floats, at: int, before: int, n: int) -> int:
     facts |= (bottom > last_top) * BODY_ABOVE | (top < last_bottom) * BODY_BELOW
     facts |= (low > last_high) * GAP_UP | (high < last_low) * GAP_DOWN
     facts |= (high > last_high) * HIGHER_HIGH | (low < last_low) * LOWER_LOW
+    facts |= (close > last_high) * CLOSES_ABOVE | (close < last_low) * CLOSES_BELOW
+    facts |= (open_ > last_high) * OPENS_ABOVE | (open_ < last_low) * OPENS_BELOW
     facts |= (high - low < last_high - last_low) * NARROWER
     facts |= (high < last_high) * LOWER_HIGH | (low > last_low) * HIGHER_LOW
     return int(facts)

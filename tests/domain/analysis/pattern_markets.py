@@ -52,6 +52,13 @@ def gappy(count: int, seed: int, *, tick: float = 0.25) -> Floats:
     )
 
 
+def opening_where_it_closed(bars: Floats) -> Floats:
+    """Opens moved to the last close, even outside the bar's own range: so BitMEX's bars are."""
+    moved = bars.copy()
+    moved[OPEN, 1:] = bars[CLOSE, :-1]
+    return moved
+
+
 # What does not come up by chance in a hundred thousand bars.
 RARE: dict[str, Drawn] = {
     "mat_hold": (

@@ -14,7 +14,7 @@ from alphapulse.domain.analysis.panel import Panel, Plan, compute
 from alphapulse.domain.analysis.patterns.catalogue import patterns
 from alphapulse.domain.analysis.patterns.language import candles
 from alphapulse.domain.analysis.registry import Spec, everything
-from tests.domain.analysis.pattern_markets import RARE, Drawn, drawn, gappy, mirrored
+from tests.domain.analysis.pattern_markets import RARE, Drawn, drawn, gappy, mirrored, opening_where_it_closed
 from tests.domain.analysis.series import ADVERSARIAL
 from tests.domain.analysis.test_patterns_literature import last
 from tests.domain.analysis.test_patterns_talib import TALIB
@@ -34,8 +34,9 @@ def outputs(bars: Floats) -> tuple[Floats, Floats]:
 @cache
 def markets() -> tuple[tuple[Floats, Floats], ...]:
     rare = [turned for shape in RARE.values() for turned in (drawn(shape), mirrored(drawn(shape)))]
+    odd = opening_where_it_closed(gappy(20_000, 6))
     nasty = [made(2_000) for made in ADVERSARIAL.values()]
-    return tuple(outputs(bars) for bars in (gappy(40_000, 1), gappy(40_000, 2), *rare, *nasty))
+    return tuple(outputs(bars) for bars in (gappy(40_000, 1), gappy(40_000, 2), odd, *rare, *nasty))
 
 
 def test_a_pattern_is_registered_as_one_and_every_one_has_an_entry() -> None:
@@ -116,7 +117,7 @@ def test_a_market_upside_down_shows_the_same_patterns_the_other_way() -> None:
 
 def test_facts_upside_down_are_those_of_the_mirror_image() -> None:
     assert mirrored_facts(WHITE | LONG | GAP_UP) == BLACK | LONG | GAP_DOWN
-    for bit in range(25):
+    for bit in range(29):
         assert mirrored_facts(mirrored_facts(1 << bit)) == 1 << bit
     assert mirrored_facts(DOJI) == DOJI
 

@@ -11,7 +11,7 @@ from alphapulse.domain.analysis.fields import CLOSE, HIGH, LOW, OPEN, Floats
 from alphapulse.domain.analysis.panel import Panel, Plan
 from alphapulse.domain.analysis.registry import Spec, everything
 from tests.domain.analysis.klines import KLINES, klines
-from tests.domain.analysis.pattern_markets import RARE, drawn, gappy, mirrored
+from tests.domain.analysis.pattern_markets import RARE, drawn, gappy, mirrored, opening_where_it_closed
 from tests.domain.analysis.series import ADVERSARIAL
 
 TALIB = {
@@ -136,6 +136,12 @@ def test_the_first_judged_bar_is_talibs() -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_market_full_of_gaps_gives_talibs_integers(seed: int) -> None:
     assert not differences(gappy(40_000, seed))
+
+
+def test_bars_whose_open_lies_outside_their_range_give_talibs_integers() -> None:
+    bars = opening_where_it_closed(gappy(40_000, 1))
+    assert (bars[OPEN] > bars[HIGH]).sum() > 1_000
+    assert not differences(bars)
 
 
 @pytest.mark.parametrize("name", RARE)

@@ -193,6 +193,7 @@ def _canonical(rule: Rule) -> Rule:
     return rule
 
 
+# What a rule implies even of a bar whose open lies outside its range: BitMEX's begin with the last close.
 _last, _this = candles(2)
 _IMPLIED = {
     _canonical(rule): bits
@@ -213,16 +214,16 @@ _IMPLIED = {
         (_this.close < _last.close, facts.FALLS),
         (_this.bottom > _last.top, facts.BODY_ABOVE | facts.RISES),
         (_this.top < _last.bottom, facts.BODY_BELOW | facts.FALLS),
-        (_this.low > _last.high, facts.GAP_UP | facts.BODY_ABOVE | facts.RISES),
-        (_this.high < _last.low, facts.GAP_DOWN | facts.BODY_BELOW | facts.FALLS),
+        (_this.low > _last.high, facts.GAP_UP),
+        (_this.high < _last.low, facts.GAP_DOWN),
         (_this.high > _last.high, facts.HIGHER_HIGH),
         (_this.high < _last.high, facts.LOWER_HIGH),
         (_this.low < _last.low, facts.LOWER_LOW),
         (_this.low > _last.low, facts.HIGHER_LOW),
-        (_this.open > _last.high, facts.HIGHER_HIGH),
-        (_this.open < _last.low, facts.LOWER_LOW),
-        (_this.close > _last.high, facts.HIGHER_HIGH | facts.RISES),
-        (_this.close < _last.low, facts.LOWER_LOW | facts.FALLS),
+        (_this.open > _last.high, facts.OPENS_ABOVE),
+        (_this.open < _last.low, facts.OPENS_BELOW),
+        (_this.close > _last.high, facts.CLOSES_ABOVE),
+        (_this.close < _last.low, facts.CLOSES_BELOW),
         (_this.range < _last.range, facts.NARROWER),
     )
 }
