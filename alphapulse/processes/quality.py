@@ -120,7 +120,7 @@ async def _venue_clock(conn: AsyncConnection[Any], instrument: str) -> int:
 async def record(
     store: EventStore, look: SeriesLook, thresholds: Thresholds, *, fence: Fence | None = None
 ) -> Sequence[Recorded]:
-    """Append what ``look`` changes. The same look again, also after a lost reply, adds nothing.
+    """The events that ``look`` adds. The same look again, also after a lost reply, adds none.
 
     Raises:
         FencedOut: the lease has gone to another; nothing more was written.
@@ -137,9 +137,11 @@ async def record(
         )
         stream = stream_of(defined.name, defined.version)
         told = json.dumps([stream, look.seen_position, [f.key for f in findings], repr(thresholds)])
-        events += await transact(
+        before = await store.version(stream)
+        recorded = await transact(
             store, quality_decider, stream, command, command_id=uuid5(_LOOKS, told), fence=fence
         )
+        events += [event for event in recorded if event.version > before]  # else it is of the first time
     return events
 
 
