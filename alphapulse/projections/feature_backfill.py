@@ -5,16 +5,16 @@ by event as the fold would have: so the rows are those that it would have made.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
 from alphapulse.domain.analysis.closing import NEVER, Closed
-from alphapulse.domain.analysis.feature_rows import SetPlan, Slots
+from alphapulse.domain.analysis.feature_rows import Carried, SetPlan, Slots
 from alphapulse.domain.market.columns import MAX_ROWS
 from alphapulse.projections.feature_writes import write_rows, write_slots
 from alphapulse.projections.known_bars import COLUMNS, as_bars, read_columns
@@ -31,11 +31,12 @@ async def backfill(
     key = defined.name, defined.version
     for instrument in instruments:
         slots: Slots = {}
+        marks: dict[int, Carried] = {}
         async for closed in history(db, instrument, tuple(plan.slots), page):
             # In a thread: this process keeps other read models up to date, too.
-            slots, rows = await asyncio.to_thread(plan.advance, slots, closed)
+            slots, rows = await asyncio.to_thread(plan.advance, slots, closed, None, marks)
             await write_rows(db, [(key, each) for each in rows])
-        await write_slots(db, {(key, instrument, t): carried for t, carried in slots.items()})
+        await write_slots(db, {(key, instrument, t): carried for t, carried in marks.items()})
 
 
 async def history(
@@ -53,6 +54,37 @@ async def history(
         found = {timeframe: each for timeframe, each in closed.items() if len(each.bars)}
         assert found, f"{instrument}: one event ends more than {page} bars"
         yield found
+
+
+async def carried_slots(
+    db: AsyncConnection[Any], plan: SetPlan, wanted: Callable[[str], bool], page: int = PAGE
+) -> Mapping[str, Slots]:
+    """What ``plan`` carries along of the instruments ``wanted``: as written down, and brought up to date."""
+    defined = plan.defined
+    found: dict[str, dict[int, Carried]] = {}
+    for timeframe, slot in plan.slots.items():
+        key = {"name": defined.name, "version": defined.version, "timeframe": timeframe}
+        cursor = await db.execute(_MARKED, key, binary=True)
+        for instrument, start, data in await cursor.fetchall():
+            if not wanted(instrument):
+                continue
+            carried = slot.nothing if data is None else Carried.unpacked(data, slot)
+            reader = _Reader(db, instrument, timeframe, page, last=NEVER if start is None else start)
+            while not reader.at_end:
+                await reader.fill()
+                closed = reader.take((1 << 63) - 1)
+                if len(closed.bars):
+                    carried, _ = await asyncio.to_thread(slot.advance, carried, closed)
+            if carried.seen:
+                found.setdefault(instrument, {})[timeframe] = carried
+    return found
+
+
+_MARKED: LiteralString = (
+    "SELECT m.instrument, s.start, s.carried FROM feature_markets m LEFT JOIN feature_slots s "
+    "ON s.instrument = m.instrument AND s.set_name = %(name)s AND s.set_version = %(version)s "
+    "AND s.timeframe = %(timeframe)s"
+)
 
 
 @dataclass(slots=True)

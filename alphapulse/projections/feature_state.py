@@ -1,20 +1,24 @@
 """What the making of bars carries along, as the JSON text that ``feature_markets`` keeps. Exact both ways."""
 
 import json
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from alphapulse.domain.analysis.closing import Closing
 from alphapulse.domain.analysis.pieces import Piece
 from alphapulse.domain.analysis.watching import Watched
 
+_PIECE = attrgetter(*(field.name for field in fields(Piece)))
+_WATCHED = attrgetter(*(field.name for field in fields(Watched)))
+
 
 def written(state: Closing) -> str:
     """The part of ``state`` that has no column of its own."""
     content = {
         "last": state.last,
-        "open": [piece and astuple(piece) for piece in state.open],
-        "watched": astuple(state.watched),
+        "open": [piece and _PIECE(piece) for piece in state.open],
+        "watched": _WATCHED(state.watched),
     }
     return json.dumps(content, separators=(",", ":"))
 

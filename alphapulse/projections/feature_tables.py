@@ -69,7 +69,8 @@ feature_sets = Table(
     PrimaryKeyConstraint("name", "version"),
 )
 
-# What the making of features carries along: one row for each set version, instrument and timeframe.
+# What the making of features carries along, written down every now and then: one row for each set version,
+# instrument and timeframe.
 feature_slots = Table(
     "feature_slots",
     metadata,
@@ -78,7 +79,8 @@ feature_slots = Table(
     Column("instrument", Text(collation="C"), nullable=False),
     Column("timeframe", SmallInteger, nullable=False),
     Column("carried", LargeBinary, nullable=False),
-    Column("position", BigInteger, nullable=False),  # of the last bar
+    Column("start", BigInteger, nullable=False),  # of the last bar in it; the bars since make the rest anew
+    Column("position", BigInteger, nullable=False),  # of that bar
     PrimaryKeyConstraint("set_name", "set_version", "instrument", "timeframe"),
 )
 

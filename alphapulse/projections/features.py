@@ -24,7 +24,7 @@ from alphapulse.domain.analysis.registry import everything
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
 from alphapulse.domain.ports import Recorded
 from alphapulse.projections import feature_state
-from alphapulse.projections.feature_backfill import backfill
+from alphapulse.projections.feature_backfill import backfill, carried_slots
 from alphapulse.projections.feature_tables import (
     feature_markets,
     feature_sets,
@@ -32,7 +32,7 @@ from alphapulse.projections.feature_tables import (
     features,
     known_bars,
 )
-from alphapulse.projections.feature_writes import SetKey, write_bars, write_markets, write_rows, write_slots
+from alphapulse.projections.feature_writes import SetKey, write, write_slots
 from alphapulse.projections.read_model import Folded, Scope
 
 DEFINED, RETIRED = "features.set_defined.v1", "features.set_retired.v1"
@@ -135,16 +135,12 @@ class Features:
         return Folded(after, changes, None if directed else touched)
 
     async def write(self, db: AsyncConnection[Any], changes: Changes) -> None:
-        await write_bars(db, changes.bars)
-        await write_rows(db, changes.rows)
+        markets = [
+            (name, closing.high_water, closing.late, feature_state.written(closing), position)
+            for name, (closing, position) in changes.markets.items()
+        ]
+        await write(db, changes.bars, changes.rows, markets)
         await write_slots(db, changes.slots)
-        await write_markets(
-            db,
-            [
-                (name, closing.high_water, closing.late, feature_state.written(closing), position)
-                for name, (closing, position) in changes.markets.items()
-            ],
-        )
         for definition in changes.defined:
             if definition.plan is not None:
                 await backfill(db, definition.plan, changes.instruments)
@@ -192,10 +188,10 @@ def _advance(
     slots: Slots,
     closed: Mapping[int, Closed],
 ) -> Slots:
-    after, rows = plan.advance(slots, closed)
+    marks: dict[int, Carried] = {}
+    after, rows = plan.advance(slots, closed, marks=marks)
     changes.rows += [(key, each) for each in rows]
-    for timeframe in closed.keys() & plan.slots.keys():
-        changes.slots[key, instrument, timeframe] = after[timeframe]
+    changes.slots |= {(key, instrument, timeframe): marked for timeframe, marked in marks.items()}
     return after
 
 
@@ -239,16 +235,10 @@ async def _sets(db: AsyncConnection[Any], scope: Scope) -> Mapping[SetKey, SetPl
 async def _slots(
     db: AsyncConnection[Any], scope: Scope, sets: Mapping[SetKey, SetPlan]
 ) -> Mapping[tuple[SetKey, str], Slots]:
-    found: dict[tuple[SetKey, str], dict[int, Carried]] = {}
-    for key, plan in sets.items():
-        cursor = await db.execute(
-            "SELECT instrument, timeframe, carried FROM feature_slots "
-            "WHERE set_name = %s AND set_version = %s",
-            key,
-            binary=True,
-        )
-        async for instrument, timeframe, carried in cursor:
-            if scope.holds(_stream(instrument)):
-                slot = plan.slots[timeframe]
-                found.setdefault((key, instrument), {})[timeframe] = Carried.unpacked(carried, slot)
-    return found
+    return {
+        (key, instrument): slots
+        for key, plan in sets.items()
+        for instrument, slots in (
+            await carried_slots(db, plan, lambda name: scope.holds(_stream(name)))
+        ).items()
+    }

@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("instrument", sa.Text(collation="C"), nullable=False),
         sa.Column("timeframe", sa.SmallInteger(), nullable=False),
         sa.Column("carried", sa.LargeBinary(), nullable=False),
+        sa.Column("start", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("set_name", "set_version", "instrument", "timeframe"),
     )

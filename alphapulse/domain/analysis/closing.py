@@ -68,6 +68,10 @@ class Closed:
     bars: Bars
     first_position: Int64s
 
+    def take(self, rows: slice) -> "Closed":
+        """The same bars, only ``rows``."""
+        return Closed(self.bars.take(rows), self.first_position[rows])
+
 
 def close_bars(
     instrument: str, state: Closing, events: Sequence[tuple[int, Fed]]

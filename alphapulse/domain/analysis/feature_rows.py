@@ -21,6 +21,7 @@ from alphapulse.domain.analysis.panel import Panel, Plan
 from alphapulse.domain.analysis.registry import Spec
 
 CHUNK = 256  # bars that a panel works on at once
+MARK = 128  # bars; so often it is worth writing down what a slot carries
 _LAST = (1 << 63) - 1
 
 # Rows of ``Carried.bars``, and of ``Advanced.bars``.
@@ -132,11 +133,28 @@ class SlotPlan:
         kept = Carried(
             snapshot=snapshot,
             seen=carried.seen + count,
-            inside=inside[:, count:],
+            inside=inside[:, count:].copy(),
             bars=everything.bars[:, count:].copy(),
             outputs=everything.outputs[:, count:].copy(),
         )
         return kept, everything
+
+    def advance_marked(self, carried: Carried, closed: Closed) -> tuple[Carried, Advanced, Carried | None]:
+        """As ``advance``; and the slot as it was after a whole number of ``MARK`` bars, the last among these.
+
+        Where the bars are cut does not show in it, and what came after can be made anew from it.
+        """
+        count = len(closed.bars)
+        reach = (carried.seen + count) // MARK * MARK - carried.seen
+        if reach <= 0:
+            return *self.advance(carried, closed), None
+        marked, one = self.advance(carried, closed.take(slice(reach)))
+        if reach == count:
+            return marked, one, marked
+        after, two = self.advance(marked, closed.take(slice(reach, None)))
+        bars = np.concatenate([one.bars, two.bars[:, self.keep :]], axis=1)
+        outputs = np.concatenate([one.outputs, two.outputs[:, self.keep :]], axis=1)
+        return after, Advanced(bars, outputs), marked
 
 
 def _window(spec: Spec) -> int:
@@ -184,23 +202,32 @@ class SetPlan:
         return source, self.slots[source].column(feature), feature.lag
 
     def advance(
-        self, slots: Slots, closed: Mapping[int, Closed], outputs: Mapping[int, Floats] | None = None
+        self,
+        slots: Slots,
+        closed: Mapping[int, Closed],
+        outputs: Mapping[int, Floats] | None = None,
+        marks: dict[int, Carried] | None = None,
     ) -> tuple[Slots, list[FeatureRows]]:
         """The slots of one instrument after ``closed`` (whole events), and the rows that they make.
 
-        ``outputs``: of the panels, by timeframe, where they run elsewhere; else those of the slots do.
+        ``outputs``: of the panels, by timeframe, where they run elsewhere; else those of the slots do, and
+        ``marks`` takes what is worth writing down.
         """
         after, advanced = dict(slots), dict[int, Advanced]()
         for timeframe, slot in self.slots.items():
             carried = slots.get(timeframe) or slot.nothing
-            if timeframe in closed:
-                after[timeframe], advanced[timeframe] = (
-                    slot.advance(carried, closed[timeframe])
-                    if outputs is None
-                    else slot.follow(carried, closed[timeframe], outputs[timeframe])
+            if timeframe not in closed:
+                advanced[timeframe] = Advanced(carried.bars, carried.outputs)
+            elif outputs is not None:
+                after[timeframe], advanced[timeframe] = slot.follow(
+                    carried, closed[timeframe], outputs[timeframe]
                 )
             else:
-                advanced[timeframe] = Advanced(carried.bars, carried.outputs)
+                after[timeframe], advanced[timeframe], marked = slot.advance_marked(
+                    carried, closed[timeframe]
+                )
+                if marks is not None and marked is not None:
+                    marks[timeframe] = marked
         rows = [self._rows(t, closed[t], advanced) for t in self.defined.timeframes if t in closed]
         return after, rows
 
