@@ -13,9 +13,9 @@ from psycopg import AsyncConnection
 
 from alphapulse.domain.analysis.confirmation import Confirmation
 from alphapulse.domain.analysis.context import Around
+from alphapulse.domain.analysis.detections import MAX_HORIZON
 from alphapulse.domain.analysis.indicators.regime import NAMES
 from alphapulse.domain.analysis.registry import BadParameter, Spec, everything
-from alphapulse.domain.analysis.reliability import MAX_HORIZON
 from alphapulse.domain.market.timeframes import MINUTE_NS
 from alphapulse.graphql.access import READ
 from alphapulse.graphql.as_of import AsOf, answered, position_of

@@ -17,10 +17,11 @@ from psycopg import AsyncConnection
 from alphapulse.domain.analysis.bars import Bars
 from alphapulse.domain.analysis.confirmation import Confirmation, confirm
 from alphapulse.domain.analysis.context import Around, context
+from alphapulse.domain.analysis.detections import Detections
 from alphapulse.domain.analysis.fields import CLOSE, Floats, Int64s
 from alphapulse.domain.analysis.panel import Plan, compute
 from alphapulse.domain.analysis.registry import Spec
-from alphapulse.domain.analysis.reliability import Detections, Reliability, reliability_table
+from alphapulse.domain.analysis.reliability import Reliability, reliability_table
 from alphapulse.domain.analysis.track_record import TrackRecord, track_records
 from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.projections.analysis_queries import Span, bars_with_lead, values_of

@@ -6,60 +6,29 @@ of its own bar. An equal close is a miss, for a rise and for a fall. The base ra
 bars of the same regime that moved in that direction, ties and detected bars included. What counts at bar
 t is resolved by bar t: the detection, its outcome, and the outcomes behind the base rate.
 
-Outcomes whose horizons overlap share their price moves. Each counts for its average uniqueness: the mean,
-over the bars of its horizon, of 1 / (outcomes running at that bar). Intervals and tests use the sum of
-these, the effective number, in place of the count; over a random walk it is within a few per cent of, or
-below, what the correlation of the outcomes leaves. Source of the weight: M. Lopez de Prado, Advances in
-Financial Machine Learning (2018), 4.4.
+Outcomes whose horizons overlap share their price moves: each counts for its ``uniqueness``. Intervals and
+tests use the sum of these, the effective number, in place of the count; over a random walk it is below
+what the correlation of the outcomes leaves, or within a few per cent of it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from alphapulse.domain.analysis.detections import (
+    BadDetections,
+    Detections,
+    check_inside,
+    labels_of,
+    moves,
+    uniqueness,
+    where,
+)
 from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.analysis.proportions import Z95, equal_rates, holm, newcombe, wilson
 
-Chosen = NDArray[np.bool_]
-
 HORIZONS = (1, 3, 5, 10, 20)  # bars
-MAX_HORIZON = 2_000  # bars
-
-
-class BadDetections(ValueError):
-    """Bars that are not there, out of order or twice, a direction but 1 and -1, or arrays that do not fit."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Detections:
-    """Where something was found, (D,) each, in ascending order of the bars; direction 1 says up, -1 down."""
-
-    bars: Int64s
-    directions: Int64s
-
-    def __post_init__(self) -> None:
-        if self.bars.shape != self.directions.shape or self.bars.ndim != 1:
-            raise BadDetections(f"{self.bars.shape} bars, {self.directions.shape} directions")
-        if len(self.bars) and (self.bars[0] < 0 or np.any(np.diff(self.bars) <= 0)):
-            raise BadDetections("bars need to be 0 or more and to ascend")
-        if np.any(np.abs(self.directions) != 1):
-            raise BadDetections(f"directions {np.unique(self.directions).tolist()} need to be 1 or -1")
-
-    @classmethod
-    def of(cls, signal: Floats) -> "Detections":
-        """Where ``signal``, a value a bar, is above 0 (up) or below (down). NaN: nothing there."""
-        bars = np.flatnonzero(np.nan_to_num(signal))
-        return cls(bars.astype(np.int64), np.sign(signal[bars]).astype(np.int64))
-
-    def until(self, bar: int) -> "Detections":
-        """Those at ``bar`` or before."""
-        kept = int(np.searchsorted(self.bars, bar, side="right"))
-        return Detections(self.bars[:kept], self.directions[:kept])
-
-    def __len__(self) -> int:
-        return len(self.bars)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +53,6 @@ class Reliability:
     lift_high: float
     p_value: float  # two-sided, that both rates are one
     adjusted: float  # after Holm over the whole table that this stands in
-
-
-def moves(closes: Floats, horizon: int) -> Int64s:
-    """1, 0 or -1 for each bar with a close ``horizon`` bars later: it is higher, equal or lower."""
-    if not 1 <= horizon <= MAX_HORIZON:
-        raise BadDetections(f"horizon {horizon} needs 1 to {MAX_HORIZON} bars")
-    return np.sign(closes[horizon:] - closes[:-horizon]).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +115,7 @@ def reliability(
         BadDetections: a detection, the horizon or ``as_of`` lies outside, or the arrays differ in length.
     """
     market = _Market.at(closes, horizon, regimes, as_of)
-    return _record(name, detections, market, regime, z)
+    return _measure([_count(name, detections, market, regime)], z)[0]
 
 
 def reliability_table(
@@ -173,50 +135,68 @@ def reliability_table(
     """
     markets = [_Market.at(closes, horizon, regimes, as_of) for horizon in horizons]
     rows = [
-        _record(name, found, market, regime, z)
+        _count(name, found, market, regime)
         for name, found in detections.items()
         for market in markets
         for regime in ([None, *market.base] if by_regime else [None])
     ]
-    adjusted = holm([row.p_value for row in rows])
-    return [replace(row, adjusted=p) for row, p in zip(rows, adjusted, strict=True)]
+    return _measure(rows, z)
 
 
-def _record(name: str, detections: Detections, market: _Market, regime: int | None, z: float) -> Reliability:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    """The part of a Reliability that is counted."""
+
+    name: str
+    horizon: int
+    regime: int | None
+    detections: int
+    pending: int
+    hits: int
+    effective: float
+    hit_rate: float
+    base_bars: int
+    base_effective: float
+    base_rate: float
+
+
+def _count(name: str, detections: Detections, market: _Market, regime: int | None) -> _Counted:
     check_inside(detections, market.size)
     labels, moved, horizon = market.labels, market.moved, market.horizon
     counted = labels >= 0 if regime is None else labels == regime
     found = detections.until(len(labels) - 1)
-    found = _where(found, counted[found.bars])
-    resolved = _where(found, found.bars < len(moved))
+    found = where(found, counted[found.bars])
+    resolved = where(found, found.bars < len(moved))
     hits = int(np.count_nonzero(moved[resolved.bars] == resolved.directions))
-    rate = hits / len(resolved) if len(resolved) else np.nan
-    effective = float(uniqueness(resolved.bars, found.bars, len(labels), horizon).sum())
     base_rate, base_effective = _expected(resolved, market)
-    seen, expected = (rate, effective), (base_rate, base_effective)
-    hit_low, hit_high = _plain(wilson(*_arrays(seen), z))
-    lift_low, lift_high = _plain(newcombe(*_arrays(seen), *_arrays(expected), z))
-    p_value = equal_rates(*seen, *expected)
-    return Reliability(
+    return _Counted(
         name=name,
         horizon=horizon,
         regime=regime,
         detections=len(resolved),
         pending=len(found) - len(resolved),
         hits=hits,
-        effective=effective,
-        hit_rate=rate,
-        hit_low=hit_low,
-        hit_high=hit_high,
+        effective=float(uniqueness(resolved.bars, found.bars, len(labels), horizon).sum()),
+        hit_rate=hits / len(resolved) if len(resolved) else np.nan,
         base_bars=sum(base.bars for label, base in market.base.items() if regime in (None, label)),
         base_effective=base_effective,
         base_rate=base_rate,
-        lift=rate - base_rate,
-        lift_low=lift_low,
-        lift_high=lift_high,
-        p_value=p_value,
-        adjusted=p_value,
     )
+
+
+def _measure(rows: Sequence[_Counted], z: float) -> list[Reliability]:
+    """How sure one may be of each of ``rows``, and of all of them together."""
+    columns = ("hit_rate", "effective", "base_rate", "base_effective")
+    rate, count, other, other_count = np.array([[getattr(r, c) for r in rows] for c in columns])
+    lift = rate - other
+    bounds = np.stack([*wilson(rate, count, z), lift, *newcombe(rate, count, other, other_count, z)])
+    p_values = [equal_rates(*row) for row in zip(rate, count, other, other_count, strict=True)]
+    measured = zip(rows, bounds.T.tolist(), p_values, holm(p_values), strict=True)
+    names = ("hit_low", "hit_high", "lift", "lift_low", "lift_high")
+    return [
+        Reliability(**asdict(row), **dict(zip(names, found, strict=True)), p_value=p, adjusted=adjusted)
+        for row, found, p, adjusted in measured
+    ]
 
 
 def _expected(resolved: Detections, market: _Market) -> tuple[float, float]:
@@ -235,38 +215,3 @@ def _expected(resolved: Detections, market: _Market) -> tuple[float, float]:
                 rate += weight * expected
                 variance += weight * weight / base.effective
     return float(rate), float(1 / variance)
-
-
-def uniqueness(resolved: Int64s, bars: Int64s, size: int, horizon: int) -> Floats:
-    """The weight of each resolved outcome, known when it is resolved: later detections do not touch it."""
-    edges = np.zeros(size + horizon + 2, dtype=np.int64)
-    edges[bars + 1] += 1  # an outcome runs over the bars after its own
-    edges[bars + horizon + 1] -= 1
-    running = np.cumsum(edges)[: size + 1]
-    shares = np.concatenate([[0.0], np.cumsum(1.0 / np.maximum(running, 1))])
-    weight: Floats = (shares[resolved + horizon + 1] - shares[resolved + 1]) / horizon
-    return weight
-
-
-def labels_of(closes: Floats, regimes: Int64s | None) -> Int64s:
-    labels: Int64s = np.zeros(len(closes), dtype=np.int64) if regimes is None else regimes
-    if labels.shape != closes.shape or closes.ndim != 1:
-        raise BadDetections(f"{closes.shape} closes, {labels.shape} regimes")
-    return labels
-
-
-def check_inside(detections: Detections, bars: int) -> None:
-    if len(detections) and detections.bars[-1] >= bars:
-        raise BadDetections(f"a detection at bar {detections.bars[-1]} of {bars}")
-
-
-def _where(detections: Detections, chosen: Chosen) -> Detections:
-    return Detections(detections.bars[chosen], detections.directions[chosen])
-
-
-def _arrays(pair: tuple[float, float]) -> tuple[Floats, Floats]:
-    return np.array([pair[0]]), np.array([pair[1]])
-
-
-def _plain(bounds: tuple[Floats, Floats]) -> tuple[float, float]:
-    return float(bounds[0][0]), float(bounds[1][0])

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alphapulse.domain.analysis.detections import Detections, check_inside, labels_of, moves, uniqueness
 from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.analysis.proportions import Z95, newcombe, wilson
-from alphapulse.domain.analysis.reliability import Detections, check_inside, labels_of, moves, uniqueness
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

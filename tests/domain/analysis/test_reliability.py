@@ -8,15 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from alphapulse.domain.analysis.detections import MAX_HORIZON, BadDetections, Detections
 from alphapulse.domain.analysis.proportions import equal_rates, holm, newcombe, wilson
-from alphapulse.domain.analysis.reliability import (
-    MAX_HORIZON,
-    BadDetections,
-    Detections,
-    Reliability,
-    reliability,
-    reliability_table,
-)
+from alphapulse.domain.analysis.reliability import Reliability, reliability, reliability_table
 from alphapulse.domain.analysis.track_record import TrackRecord, track_record
 
 CLOSES = np.array([10, 11, 12, 11, 11, 13, 12, 14], dtype=np.float64)
@@ -169,6 +163,12 @@ def test_a_table_adjusts_over_all_its_rows_and_keeps_the_order():
     ]
     assert [r.adjusted for r in table] == holm([r.p_value for r in table])
     assert_same(table[4], reliability("a", detections, closes, 5, regimes=regimes), leave="adjusted")
+
+
+def test_a_table_of_nothing_is_empty():
+    assert reliability_table({}, CLOSES) == []
+    assert reliability_table({"x": found()}, CLOSES, horizons=()) == []
+    assert reliability_table({"x": found()}, np.empty(0))[0].detections == 0
 
 
 @pytest.mark.parametrize(
