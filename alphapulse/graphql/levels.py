@@ -19,6 +19,7 @@ from alphapulse.domain.analysis.fields import CLOSE
 from alphapulse.domain.analysis.indicators.regime import NAMES
 from alphapulse.domain.analysis.levels import Level as DomainLevel
 from alphapulse.domain.analysis.levels import levels as levels_of
+from alphapulse.domain.analysis.models import BadModel
 from alphapulse.domain.analysis.panel import compute
 from alphapulse.domain.analysis.profile_levels import Node
 from alphapulse.domain.analysis.registry import Spec
@@ -28,10 +29,10 @@ from alphapulse.graphql.access import READ
 from alphapulse.graphql.as_of import AsOf, answered, position_of
 from alphapulse.graphql.candles import DEFAULT_LAST, Info, Timeframe, known_instrument
 from alphapulse.graphql.errors import UserError
-from alphapulse.graphql.indicators import check_rows, column, rows_asked, span_of
+from alphapulse.graphql.indicators import MAX_ROWS, check_rows, column, rows_asked, span_of
 from alphapulse.graphql.limits import Arguments
 from alphapulse.graphql.scalars import Column, Decimal, Position, Time, decimal_of, parse_time, write_time
-from alphapulse.projections import analysis_queries, profile_queries
+from alphapulse.projections import analysis_queries, profile_queries, regime_queries
 from alphapulse.projections.analysis_queries import Span
 from alphapulse.projections.profile_queries import Session
 
@@ -125,6 +126,21 @@ class RegimeSeries:
     columns: list["RegimeColumn"] = strawberry.field(
         description="The values that decided.", metadata={**READ, "size": 8}
     )
+
+
+@strawberry.type(
+    description="Probabilities of a fitted model's states at each bar, the calmest state first. Each bar is "
+    "scored by the newest version that was fitted on bars known before it."
+)
+class HiddenRegimeSeries:
+    instrument: str = strawberry.field(metadata=READ)
+    timeframe: Timeframe = strawberry.field(metadata=READ)
+    model: str = strawberry.field(metadata=READ)
+    position: Position = strawberry.field(description="What a log cut here would answer.", metadata=READ)
+    count: int = strawberry.field(metadata=READ)
+    start: Column = strawberry.field(description="Open times, ms since 1970 UTC.", metadata=READ)
+    versions: Column = strawberry.field(description="Of the model; 0: none yet.", metadata=READ)
+    states: list["RegimeColumn"] = strawberry.field(metadata={**READ, "size": 4})
 
 
 @strawberry.type(description="One of the values that decide on the regime.")
@@ -311,5 +327,46 @@ class LevelQuery:
             columns=[
                 RegimeColumn(name=output.name, values=column(values))
                 for output, values in zip(spec.known.outputs, found.values, strict=True)
+            ],
+        )
+
+    @strawberry.field(
+        description="The hidden regime of a fitted `model` (see `alphapulse regimes fit`) at bars that begin "
+        f"in [`from`, `to`), of those the `last` ones; without `from` and `last` the last {DEFAULT_LAST}.",
+        metadata={**READ, "size": rows_asked},
+    )
+    async def hidden_regime(
+        self,
+        info: Info,
+        instrument: str,
+        timeframe: Timeframe,
+        model: str,
+        from_: Annotated[Time | None, strawberry.argument(name="from")] = None,
+        to: Time | None = None,
+        last: int | None = None,
+        as_of: AsOf | None = None,
+    ) -> HiddenRegimeSeries:
+        services, name = info.context.services, known_instrument(instrument)
+        span, position = span_of(from_, to, last), await position_of(services.store, as_of)
+        try:
+            async with answered(), services.reads.connection() as db:
+                found = await regime_queries.hidden_regimes(
+                    db, services.store, services.decode, name, timeframe.value, model, span, as_of=position
+                )
+        except (regime_queries.NoSuchModel, BadModel) as error:
+            raise UserError(str(error.args[0])) from None
+        if len(found.bars) > MAX_ROWS:
+            raise UserError(f"{len(found.bars)} bars, the limit is {MAX_ROWS}: ask for fewer")
+        return HiddenRegimeSeries(
+            instrument=name,
+            timeframe=timeframe,
+            model=model,
+            position=Position(found.position),
+            count=len(found.bars),
+            start=column(found.bars.start * 60_000),
+            versions=column(found.versions),
+            states=[
+                RegimeColumn(name=f"state_{i}", values=column(values))
+                for i, values in enumerate(found.probabilities.T)
             ],
         )

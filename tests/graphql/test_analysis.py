@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from alphapulse.domain.analysis.fields import INPUTS, Floats
+from alphapulse.domain.analysis.hidden_regimes import Recipe, score
 from alphapulse.domain.analysis.panel import compute
 from alphapulse.domain.analysis.registry import Spec, everything
+from alphapulse.domain.market.instrument import Instrument
 from alphapulse.graphql.scalars import write_time
-from alphapulse.projections.known_bars import known_position
+from alphapulse.processes.fitting import fit_regimes
+from alphapulse.projections.known_bars import known_bars, known_position
+from alphapulse.projections.model_log import fitted_models
 from tests.candle_oracle import MINUTE
 from tests.graphql.client import eventually, subscriber
 from tests.graphql.conftest import Market
@@ -359,3 +363,31 @@ async def test_an_unknown_instrument_has_no_bars(walked: Market) -> None:
     )
     found = (await walked.api.http.data(query))["indicators"]
     assert found == {"count": 0, "columns": [{"values": []}]}
+
+
+HIDDEN = """query($model: String!, $timeframe: Timeframe! = M1) {
+  hiddenRegime(instrument: "test:BTC_USD", timeframe: $timeframe, model: $model, last: 200) {
+    count versions states { name values }
+  }
+}"""
+
+
+async def test_hidden_regimes_come_from_the_version_that_each_bar_may_know(walked: Market) -> None:
+    recipe = Recipe(kind="regime_gmm", features=("stddev(period=10)",), window=100, every=100)
+    services = walked.api.services
+    async with services.reads.connection() as db:
+        bars = await known_bars(db, "test:BTC_USD", 1)
+    done = await fit_regimes(services.store, bars, recipe, "m")
+    await known(walked, trades(tape(3, minutes=1), instrument=Instrument("test", "OTHER")))
+    found = (await walked.api.http.data(HIDDEN, {"model": "m"}))["hiddenRegime"]
+    expected = score(await fitted_models(services.store, services.decode, "m"), bars)
+    assert found["versions"] == expected.version[-200:].tolist()
+    assert len(done.recorded) > 1
+    assert set(found["versions"]) <= {0, *range(1, len(done.recorded) + 1)}
+    assert len(set(found["versions"])) > 1
+    for i, state in enumerate(found["states"]):
+        assert state["values"] == expected.probabilities[-200:, i].tolist()
+    error = await walked.api.http.error(HIDDEN, {"model": "other"})
+    assert "no model 'other' was fitted by position" in error["message"]
+    error = await walked.api.http.error(HIDDEN, {"model": "m", "timeframe": "M5"})
+    assert "model 'm' is of test:BTC_USD in 1 minutes" in error["message"]
