@@ -393,9 +393,13 @@ def _sided(columns: TradeColumns) -> TradeColumns:
 def _bar_flags(flags: Int64s) -> Int64s:
     """Flags of pieces as those of bars."""
     assert OF_TRADES < SUPPLIED, "flags of trades take eight bits"
-    return np.asarray(
-        (flags & SUPPLIED != 0) * BAR_SUPPLIED
-        | (flags & BACK_FILLED != 0) * BAR_BACK_FILLED
-        | (flags & RECEIVE_TIME != 0) * BAR_RECEIVE_TIME,
-        dtype=np.int64,
-    )
+    found = np.zeros(len(flags), dtype=np.int64)
+    some = int(np.bitwise_or.reduce(flags))
+    for of_piece, of_bar in (
+        (SUPPLIED, BAR_SUPPLIED),
+        (BACK_FILLED, BAR_BACK_FILLED),
+        (RECEIVE_TIME, BAR_RECEIVE_TIME),
+    ):
+        if some & of_piece:
+            found |= (flags & of_piece != 0) * of_bar
+    return found

@@ -191,15 +191,21 @@ class Stack:
     def values(self) -> Floats:
         """Shape (VALUES, n), as Piece.values."""
         t, flags = self.table, self.table[:, k.FLAGS]
+        some, every = int(np.bitwise_or.reduce(flags)), int(np.bitwise_and.reduce(flags))
         out = np.empty((VALUES, len(t)))
         for row, field in enumerate((k.OPEN, k.HIGH, k.LOW, k.CLOSE)):
             out[row] = nearest(t[:, field], self.price_exponent)
         out[4] = _nearest_wide(t, k.BASE_HI, self.size_exponent)
-        out[5] = _nearest_wide(t, k.BUY_HI, self.size_exponent)
+        if every & NO_SIDE:
+            out[5] = _NAN
+        else:
+            out[5] = _nearest_wide(t, k.BUY_HI, self.size_exponent)
+            out[5, (flags & (NO_VOLUME | NO_SIDE) != 0) | (flags & SIDED == 0)] = _NAN
         out[6] = t[:, k.COUNT]
-        out[4, flags & NO_VOLUME != 0] = _NAN
-        out[5, (flags & (NO_VOLUME | NO_SIDE) != 0) | (flags & SIDED == 0)] = _NAN
-        out[6, flags & NO_COUNT != 0] = _NAN
+        if some & NO_VOLUME:
+            out[4, flags & NO_VOLUME != 0] = _NAN
+        if some & NO_COUNT:
+            out[6, flags & NO_COUNT != 0] = _NAN
         return out
 
 
@@ -217,8 +223,8 @@ def _zeros(number: int, most: int) -> int:
 def nearest(mantissas: Int64s, exponent: int) -> Floats:
     """The float64 nearest to each mantissa * 10**-exponent."""
     # Where both are floats without rounding, a division rounds once: correctly.
-    exact = (mantissas <= _EXACT) & (mantissas >= -_EXACT)
-    if exponent <= _EXACT_POWER and exact.all():
+    exact = not len(mantissas) or (mantissas.max() <= _EXACT and mantissas.min() >= -_EXACT)
+    if exponent <= _EXACT_POWER and exact:
         return mantissas / 10.0**exponent
     power = 10**exponent
     return np.array([m / power for m in mantissas.tolist()])

@@ -203,9 +203,11 @@ def venue_table(columns: BarColumns, timeframe: int, position: int) -> Table:
     off = (columns.start % MINUTE_NS != 0) | (bar_start(minutes, timeframe) != minutes)
     if off.any():
         raise ValueError(f"no bar of {timeframe} minutes begins at {columns.start[off][0]} ns")
-    # unique keeps the first of equals, so look from the end.
-    _, from_end = np.unique(minutes[::-1], return_index=True)
-    row = len(columns) - 1 - from_end
+    row = np.arange(len(columns))
+    if (minutes[1:] <= minutes[:-1]).any():
+        # unique keeps the first of equals, so look from the end.
+        _, from_end = np.unique(minutes[::-1], return_index=True)
+        row = len(columns) - 1 - from_end
     table = np.zeros((len(row), k.WIDTH), dtype=np.int64)
     table[:, k.MINUTE] = minutes[row]
     for target, source in (
