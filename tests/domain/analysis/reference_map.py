@@ -60,7 +60,7 @@ _STOCK = {
         "width": Same("bbands(20,2).bandwidth"),
     },
     stock("cci"): {"cci": Same("cci(20)")},
-    # Its averages begin with a mean of ten values, TA-Lib's with the first.
+    # Its averages begin otherwise.
     stock("chaikin-osc"): {"adl": Same("ad"), "oscillator": Same("adosc(3,10)", first=110)},
     stock("cmf"): {"cmf": Same("cmf(20)")},
     stock("dema"): {"dema": Same("dema(14)", first=200)},

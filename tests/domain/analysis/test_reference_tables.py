@@ -140,8 +140,7 @@ def test_every_table_is_compared_or_says_why_not(folder: Path) -> None:
     assert sorted(compared | set(UNLIKE)) == files(folder)
 
 
-def test_what_tulip_defines_otherwise_does_differ(folder: Path) -> None:
-    """Else it should be compared; and each name of the two lists is one of Tulip's."""
+def test_what_is_said_of_tulip_is_said_of_tests_that_it_has(folder: Path) -> None:
     heads = {head.split()[0] for name in TULIP_FILES for head in tulip(folder, name)}
     assert set(TULIP) | set(UNLIKE_TULIP) <= heads
     assert not set(TULIP) & set(UNLIKE_TULIP)
