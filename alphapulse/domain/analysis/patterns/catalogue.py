@@ -8,6 +8,15 @@ from alphapulse.domain.analysis import candles as facts
 from alphapulse.domain.analysis.fields import Field
 from alphapulse.domain.analysis.patterns.judge import RULE, SHAPE, shapes
 from alphapulse.domain.analysis.patterns.language import (
+    bare_bottom,
+    bare_top,
+    candles,
+    doji,
+    long,
+    modest,
+    short,
+)
+from alphapulse.domain.analysis.patterns.rules import (
     ABOVE,
     AT_LEAST,
     AT_MOST,
@@ -21,13 +30,6 @@ from alphapulse.domain.analysis.patterns.language import (
     Operand,
     Rule,
     Shape,
-    bare_bottom,
-    bare_top,
-    candles,
-    doji,
-    long,
-    modest,
-    short,
 )
 from alphapulse.domain.analysis.registry import Kernel, Output, Parameter, everything, indicator
 

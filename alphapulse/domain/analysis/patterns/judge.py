@@ -22,7 +22,7 @@ from numba.cpython.unsafe import numbers as bit_tricks
 
 from alphapulse.domain.analysis.compiled import View, inner_piece
 from alphapulse.domain.analysis.fields import FACTS, Floats, Int64s
-from alphapulse.domain.analysis.patterns.language import AT_LEAST, AT_MOST, BELOW, DEPTH, EQUAL, SIMILAR
+from alphapulse.domain.analysis.patterns.rules import AT_LEAST, AT_MOST, BELOW, DEPTH, EQUAL, SIMILAR
 
 # Where things stand in the numbers: how many shapes, the shapes, the rules of each.
 SHAPE = 3 + DEPTH  # signal, first rule, last rule + 1, the facts of the newest candles
