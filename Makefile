@@ -9,7 +9,7 @@ ifneq ($(wildcard ../shared/data/README.md),)
 export ALPHAPULSE_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: setup demo up test test-long check format bench lock clean help
+.PHONY: setup demo up test test-feast test-long check format bench lock clean help
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,15 @@ up: setup  ## run the whole stack until Ctrl-C
 
 test: setup  ## every test but the long ones
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
+
+# Feast wants an older pandas: an environment of its own, used by one test through a subprocess.
+.venv-feast/.installed: requirements-feast.lock
+	$(PYTHON) -m venv --without-pip .venv-feast
+	$(PYTHON) -m pip --python .venv-feast/bin/python install --quiet --disable-pip-version-check --require-hashes -r requirements-feast.lock
+	@touch $@
+
+test-feast: setup .venv-feast/.installed  ## our features through Feast: make test-feast
+	$(PY) -m pytest -n0 tests/adapters/test_feast.py $(ARGS)
 
 test-long: setup  ## the long tests too
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
@@ -71,7 +80,8 @@ bench: setup .venv-bench/.installed .venv-nautilus/.installed  ## measure agains
 lock: setup  ## pin anew: names, versions and hashes, no addresses
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra dev --extra train pyproject.toml -o requirements.lock
 	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -c requirements.lock --extra dev --extra train --extra bench pyproject.toml -o requirements-bench.lock
+	$(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra feast pyproject.toml -o requirements-feast.lock
 	echo "nautilus-trader==1.221.0" | $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate - -o requirements-nautilus.lock
 
 clean:  ## remove what was installed and built
-	rm -rf $(VENV) .venv-bench .venv-nautilus build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var
+	rm -rf $(VENV) .venv-bench .venv-feast .venv-nautilus build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache var

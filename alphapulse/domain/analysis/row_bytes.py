@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from alphapulse.domain.analysis.feature_rows import FeatureRows
+from alphapulse.domain.analysis.fields import Int64s
 
 Series = tuple[str, int]  # instrument, timeframe in minutes
 # What a row says in whole numbers.
@@ -19,7 +20,7 @@ def series_of(rows: FeatureRows) -> Series:
     return rows.instrument, rows.timeframe
 
 
-def taken(rows: FeatureRows, which: slice) -> FeatureRows:
+def taken(rows: FeatureRows, which: slice | Int64s) -> FeatureRows:
     """The same rows, only ``which``."""
     return FeatureRows(
         instrument=rows.instrument,
