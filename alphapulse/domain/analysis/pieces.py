@@ -4,13 +4,13 @@ Prices and sums are mantissas in units of 10**-exponent, of any size. The crossi
 here, once a value, correctly rounded: the nearest float64 to the exact decimal.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alphapulse.domain.analysis.compiled import piece
 from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.market import kernels as k
 from alphapulse.domain.market.candles import Table, wide
@@ -190,23 +190,34 @@ class Stack:
 
     def values(self) -> Floats:
         """Shape (VALUES, n), as Piece.values."""
-        t, flags = self.table, self.table[:, k.FLAGS]
-        some, every = int(np.bitwise_or.reduce(flags)), int(np.bitwise_and.reduce(flags))
-        out = np.empty((VALUES, len(t)))
-        for row, field in enumerate((k.OPEN, k.HIGH, k.LOW, k.CLOSE)):
-            out[row] = nearest(t[:, field], self.price_exponent)
-        out[4] = _nearest_wide(t, k.BASE_HI, self.size_exponent)
-        if every & NO_SIDE:
-            out[5] = _NAN
-        else:
-            out[5] = _nearest_wide(t, k.BUY_HI, self.size_exponent)
-            out[5, (flags & (NO_VOLUME | NO_SIDE) != 0) | (flags & SIDED == 0)] = _NAN
-        out[6] = t[:, k.COUNT]
-        if some & NO_VOLUME:
-            out[4, flags & NO_VOLUME != 0] = _NAN
-        if some & NO_COUNT:
-            out[6, flags & NO_COUNT != 0] = _NAN
+        out = np.empty((VALUES, len(self.table)))
+        fits = max(self.price_exponent, self.size_exponent) <= _EXACT_POWER
+        price, size = 10.0**self.price_exponent, 10.0**self.size_exponent
+        if not fits or not _divided(self.table, price, size, out):
+            for row in range(len(self.table)):
+                out[:, row] = self.piece(row).values()
         return out
+
+
+@piece
+def _divided(table: Table, price: float, size: float, out: Floats) -> bool:
+    """Write the values of all bars into ``out``; False where a number is no float64 without rounding.
+
+    Of two such numbers a division rounds once: correctly.
+    """
+    for i in range(table.shape[0]):
+        bar, flags = table[i], table[i, k.FLAGS]
+        volume, taker_buy = bar[k.BASE_LO], bar[k.BUY_LO]
+        largest = max(bar[k.HIGH], -bar[k.LOW], volume, -volume, taker_buy, -taker_buy)
+        if largest > _EXACT or bar[k.BASE_HI] != volume >> 63 or bar[k.BUY_HI] != taker_buy >> 63:
+            return False
+        out[0, i], out[1, i] = bar[k.OPEN] / price, bar[k.HIGH] / price
+        out[2, i], out[3, i] = bar[k.LOW] / price, bar[k.CLOSE] / price
+        out[4, i] = _NAN if flags & NO_VOLUME else volume / size
+        sided = flags & SIDED and not flags & (NO_SIDE | NO_VOLUME)
+        out[5, i] = taker_buy / size if sided else _NAN
+        out[6, i] = _NAN if flags & NO_COUNT else bar[k.COUNT]
+    return True
 
 
 _NONE_LATE: NDArray[np.int64] = np.empty((0, 3), dtype=np.int64)
@@ -218,26 +229,3 @@ def _zeros(number: int, most: int) -> int:
     while count < most and number % 10 == 0:
         number, count = number // 10, count + 1
     return count
-
-
-def nearest(mantissas: Int64s, exponent: int) -> Floats:
-    """The float64 nearest to each mantissa * 10**-exponent."""
-    # Where both are floats without rounding, a division rounds once: correctly.
-    exact = not len(mantissas) or (mantissas.max() <= _EXACT and mantissas.min() >= -_EXACT)
-    if exponent <= _EXACT_POWER and exact:
-        return mantissas / 10.0**exponent
-    power = 10**exponent
-    return np.array([m / power for m in mantissas.tolist()])
-
-
-def _nearest_wide(table: Table, field: int, exponent: int) -> Floats:
-    high, low = table[:, field], table[:, field + 1]
-    if (high == low >> 63).all():  # nearly always: the sum fits into its lower half
-        return nearest(low, exponent)
-    power = 10**exponent
-    return np.array([wide(bar, field) / power for bar in _lists(table)])
-
-
-def _lists(table: Table) -> Sequence[Sequence[int]]:
-    rows: Sequence[Sequence[int]] = table.tolist()
-    return rows

@@ -203,13 +203,14 @@ def venue_table(columns: BarColumns, timeframe: int, position: int) -> Table:
     off = (columns.start % MINUTE_NS != 0) | (bar_start(minutes, timeframe) != minutes)
     if off.any():
         raise ValueError(f"no bar of {timeframe} minutes begins at {columns.start[off][0]} ns")
-    row = np.arange(len(columns))
+    row: slice | NDArray[np.int64] = slice(None)
     if (minutes[1:] <= minutes[:-1]).any():
         # unique keeps the first of equals, so look from the end.
         _, from_end = np.unique(minutes[::-1], return_index=True)
         row = len(columns) - 1 - from_end
-    table = np.zeros((len(row), k.WIDTH), dtype=np.int64)
-    table[:, k.MINUTE] = minutes[row]
+    minutes = minutes[row]
+    table = np.zeros((len(minutes), k.WIDTH), dtype=np.int64)
+    table[:, k.MINUTE] = minutes
     for target, source in (
         (k.OPEN, columns.open),
         (k.HIGH, columns.high),
