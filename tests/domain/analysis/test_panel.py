@@ -125,3 +125,24 @@ def test_a_snapshot_of_another_plan_is_refused_and_changes_nothing() -> None:
         with pytest.raises(BadSnapshot):
             panel.restore(other)
     assert panel.snapshot() == before
+
+
+def test_snapshots_of_many_slots_are_those_of_each_and_are_put_back_all_or_none() -> None:
+    specs = [Spec.parse(text) for text in ("sma(7)", "rsi(5)", "cmf(6)")]
+    slots = 150  # more than are read at once
+    bars = np.stack([walk(60, seed) for seed in range(slots)], axis=2)
+    panel = Panel(Plan(specs), slots, chunk=60)
+    panel.advance(bars[:, :40])
+    panel.advance(bars[:, 40:50, 3:9], 3, 9)  # some are ahead of the others
+    taken = panel.snapshot_all()
+    assert taken == [panel.snapshot(slot) for slot in range(slots)]
+    other = Panel(Plan(specs), slots + 1, chunk=3)
+    before = other.snapshot_all()
+    with pytest.raises(BadSnapshot):
+        other.restore_all([*taken[:-1], taken[-1][:-8]])
+    with pytest.raises(ValueError, match="snapshots for slots 2 to 152 of 151"):
+        other.restore_all(taken, 2)
+    assert other.snapshot_all() == before
+    other.restore_all(taken, 1)
+    assert other.snapshot_all(1) == taken
+    assert other.snapshot() == before[0]
