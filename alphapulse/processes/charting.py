@@ -29,10 +29,10 @@ MAX_LEVELS = 12
 MAX_BARS = 2_000  # more would be narrower than a pixel
 _GUIDES: Mapping[str, tuple[float, ...]] = {
     "rsi": (30, 70),
-    "stochastic": (20, 80),
-    "stochastic_fast": (20, 80),
-    "stochastic_rsi": (20, 80),
-    "williams_r": (-80, -20),
+    "stoch": (20, 80),
+    "stochf": (20, 80),
+    "stochrsi": (20, 80),
+    "willr": (-80, -20),
     "mfi": (20, 80),
     "cci": (-100, 100),
     "adx": (25,),

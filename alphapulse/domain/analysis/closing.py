@@ -1,10 +1,12 @@
 """Events of one instrument to closed bars of seven timeframes, each as it was when it ended.
 
 A bar of trades has ended when an event (a later trade, a watermark) brings the venue's clock past its
-end: whatever that event holds is in, whatever comes later is late. Bars of a venue have ended when it
-supplied them. Larger bars are made of 1m bars, or of the venue's where those are larger. In each
-timeframe bars are taken in order of their starts: what begins at or before the last one taken is not
-taken, and counted. The state between two calls is small, and where the events are cut changes nothing.
+end: whatever that event holds is in, whatever comes later is late. It is known from the trade on that
+passed its end, or from the last trade in it where that came later still: an event may hold hours. Bars
+of a venue have ended when it supplied them. Larger bars are made of 1m bars, or of the venue's where
+those are larger. In each timeframe bars are taken in order of their starts: what begins at or before
+the last one taken is not taken, and counted. The state between two calls is small, and where the events
+are cut changes nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,18 +104,54 @@ class _Step:
 
 @dataclass(frozen=True, slots=True)
 class _Clock:
-    """How far each event brought the clock (ns, ascending), and the positions of those events."""
+    """How far each event brought the clock (ns, ascending), and the positions of those events.
+
+    ``moments`` is how far each trade brought it, in the order of the trades. ``delays`` (2, n) are the trades
+    whose own time lies behind the clock by then, and the clock: a bar that holds one was not whole before.
+    """
 
     times: Int64s
     positions: Int64s
+    moments: Int64s
+    delays: Int64s
+
+    @classmethod
+    def of(cls, high_water: int, steps: Sequence[_Step]) -> "_Clock":
+        moments, delays = list[Int64s](), [np.empty((2, 0), dtype=np.int64)]
+        for step in steps:
+            if step.batch is not None:
+                times = step.batch.columns.time
+                clock = np.maximum(np.maximum.accumulate(times), high_water)
+                moments.append(clock)
+                behind = times < clock
+                if behind.any():
+                    delays.append(np.stack([times[behind], clock[behind]]))
+            high_water = step.clock
+            moments.append(np.array([high_water]))
+        return cls(
+            np.array([step.clock for step in steps], dtype=np.int64),
+            np.array([step.position for step in steps], dtype=np.int64),
+            np.concatenate(moments),
+            np.concatenate(delays, axis=1),
+        )
+
+    @classmethod
+    def supplied(cls, ends: Int64s, position: int) -> "_Clock":
+        """Of a venue that says that bars have ended at ``ends``."""
+        return cls(ends, np.full(len(ends), position, dtype=np.int64), ends, np.empty((2, 0), dtype=np.int64))
 
     def has_passed(self, start: int, timeframe: int) -> bool:
         return (start + timeframe) * MINUTE_NS <= int(self.times[-1])
 
-    def ended(self, ends: Int64s) -> tuple[Int64s, Int64s]:
-        """When bars that end at ``ends`` (ns) were known to have ended, and by which event."""
-        at = np.searchsorted(self.times, ends)
-        return np.maximum(self.times[at], ends), self.positions[at]
+    def ended(self, starts: Int64s, ends: Int64s) -> tuple[Int64s, Int64s]:
+        """When bars from ``starts`` to ``ends`` (ns, ascending) were known, and by which event."""
+        known = np.maximum(self.moments[np.searchsorted(self.moments, ends)], ends)
+        times, clock = self.delays
+        if len(times):
+            row = np.searchsorted(starts, times, side="right") - 1
+            inside = (row >= 0) & (times < ends[row])
+            np.maximum.at(known, row[inside], clock[inside])
+        return known, self.positions[np.searchsorted(self.times, ends)]
 
 
 @dataclass(slots=True)
@@ -124,6 +162,7 @@ class _Frame:
     last: int
     open: Piece | None
     before: int = NEVER  # the last start before this call
+    known: tuple[_Clock | None, int] = (None, 0)  # when the last bar was, by the clock of the same events
     chunks: list[tuple[NDArray[np.int64], Floats]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -150,7 +189,11 @@ class _Frame:
         self, start: Int64s, values: Floats, numbers: NDArray[np.int64], clock: _Clock, watched: Watched
     ) -> None:
         ends = (start + self.timeframe) * MINUTE_NS
-        known, position = clock.ended(ends)
+        known, position = clock.ended(start * MINUTE_NS, ends)
+        # No bar is known before the one before it.
+        floor = self.known[1] if self.known[0] is clock else 0
+        known = np.maximum(np.maximum.accumulate(known), floor)
+        self.known = (clock, int(known[-1]))
         first, last, flags = numbers
         flags = _bar_flags(flags) | watched.flags(start * MINUTE_NS, ends)
         self.chunks.append((np.stack([start, known, position, first, last, flags]), values))
@@ -197,6 +240,7 @@ class _Closer:
             for timeframe, last, piece in zip(FRAMES, state.last, state.open, strict=True)
         ]
         self.steps: list[_Step] = []
+        self.settled = self.high_water  # how far the clock had come before ``steps``
 
     def state(self) -> Closing:
         return Closing(
@@ -253,6 +297,7 @@ class _Closer:
         steps, self.steps = self.steps, []
         if steps:
             self._fold(steps)
+        self.settled = self.high_water
 
     def _fold(self, steps: Sequence[_Step]) -> None:
         batches = [step.batch for step in steps if step.batch is not None]
@@ -260,11 +305,9 @@ class _Closer:
         if len(partials) > 1:  # exponents too far apart for one table
             for step in steps:
                 self._fold([step])
+                self.settled = step.clock
             return
-        clock = _Clock(
-            np.array([step.clock for step in steps], dtype=np.int64),
-            np.array([step.position for step in steps], dtype=np.int64),
-        )
+        clock = _Clock.of(self.settled, steps)
         stack = None
         if partials:
             table = partials[0].tables[1]
@@ -352,7 +395,7 @@ class _Closer:
 
     def _supplied(self, frame: _Frame, stack: Stack, position: int) -> None:
         ends = (stack.start + frame.timeframe) * MINUTE_NS
-        clock = _Clock(ends, np.full(len(ends), position, dtype=np.int64))
+        clock = _Clock.supplied(ends, position)
         heads = list[Piece]()
         if frame.open is not None and frame.open.start < stack.start[0]:
             # The venue says that later bars have ended, so this one has. Trades have fed nothing larger yet.

@@ -126,20 +126,26 @@ class Oracle:
         self.high_water, self.late = 0, 0
         self.last = dict.fromkeys(FRAMES, -(1 << 62))
         self.open: dict[int, tuple[int, list[Any]]] = {}
+        self.moments: list[tuple[int, int]] = []  # of the event: time of a trade, clock after it
+        self.known = dict.fromkeys(FRAMES, 0)  # of the last bar of the event
         self.minutes: dict[int, list[Any]] = {}
         self.rows: dict[int, list[Row]] = {}
 
     def take(self, position: int, event: Any) -> None:
+        self.moments, self.known = [], dict.fromkeys(FRAMES, 0)
+        clock = self.high_water
         if isinstance(event, WatermarkPassed):
             self.high_water = max(self.high_water, event.time)
         else:
             c = event.columns
             last = self.last[1]
             for i in range(len(c)):
+                clock = max(clock, int(c.time[i]))
                 minute = int(c.time[i]) // MINUTE_NS
                 if minute <= last:
                     self.late += 1
                     continue
+                self.moments.append((int(c.time[i]), clock))
                 price = Fraction(int(c.price[i]), 10**c.price_exponent)
                 size = Fraction(int(c.size[i]), 10**c.size_exponent)
                 trade = (int(c.time[i]), int(c.id[i]), price, size, int(c.side[i]), position)
@@ -168,6 +174,10 @@ class Oracle:
 
     def emit(self, timeframe: int, start: int, inside: list[Any], position: int) -> None:
         prices, end = [t[2] for t in inside], (start + timeframe) * MINUTE_NS
+        passed = [clock for _, clock in self.moments if clock >= end]
+        within = [clock for time, clock in self.moments if start * MINUTE_NS <= time < end]
+        known = max(end, passed[0] if passed else self.high_water, *within, self.known[timeframe])
+        self.known[timeframe] = known
         sided = any(t[4] for t in inside)
         before = self.last[timeframe]
         after_gap = AFTER_GAP if before > 0 and start > before + timeframe else 0
@@ -182,7 +192,7 @@ class Oracle:
                 float(sum(t[3] for t in inside)),
                 float(sum(t[3] for t in inside if t[4] == 1)) if sided else None,
                 float(len(inside)),
-                max(end, self.high_water),
+                known,
                 position,
                 min(t[5] for t in inside),
                 max(t[5] for t in inside),
@@ -247,6 +257,22 @@ def test_a_bar_ends_by_the_event_that_passes_its_end() -> None:
     _, rows = play([trades((0.5, 100, 1, 1)), trades((0.9, 120, 2, -1)), trades((2.5, 90, 1, 1), first_id=3)])
     known = round((T0 + 2.5) * MINUTE_NS)
     assert rows[1] == [(0, 1.0, 1.2, 1.0, 1.2, 0.003, 0.001, 2.0, known, 30, 10, 20, 0)]
+
+
+def test_a_bar_is_known_from_the_trade_on_that_passed_its_end_though_the_event_goes_on() -> None:
+    _, rows = play([trades((0.5, 100, 1, 1), (1.25, 101, 1, 1), (7.5, 102, 1, 1))])
+    assert [r[8] for r in rows[1]] == [round((T0 + m) * MINUTE_NS) for m in (1.25, 7.5)]
+    assert [r[9] for r in rows[1]] == [10, 10]
+
+
+def test_a_bar_is_not_known_before_its_last_trade_came() -> None:
+    _, rows = play([trades((0.5, 100, 1, 1), (2.25, 101, 1, 1), (0.75, 102, 1, 1), (3.5, 103, 1, 1))])
+    assert [(r[0], r[8]) for r in rows[1]] == [
+        (0, round((T0 + 2.25) * MINUTE_NS)),
+        (2, round((T0 + 3.5) * MINUTE_NS)),
+    ]
+    _, rows = play([trades((0.5, 100, 1, 1), (2.25, 101, 1, 1), (5.5, 9, 1, 1), (0.75, 102, 1, 1))])
+    assert [(r[0], r[8]) for r in rows[1]] == [(m, round((T0 + 5.5) * MINUTE_NS)) for m in (0, 2)]
 
 
 def test_a_watermark_ends_a_bar_without_a_trade() -> None:
