@@ -30,13 +30,18 @@ $(VENV)/.assets: web/build.py web/package-lock.json $(wildcard web/src/*) | $(VE
 	$(PY) web/build.py
 	@test ! -e alphapulse/graphql/assets/.built-from || touch $@
 
-demo: setup  ## a million trades through the store, NATS and the candles, then GraphQL over them
+# Two workers of the tests would compile everything twice.
+$(VENV)/.compiled: $(wildcard alphapulse/domain/analysis/*.py alphapulse/domain/analysis/*/*.py) | setup
+	$(PY) -m alphapulse compile
+	@touch $@
+
+demo: setup $(VENV)/.compiled  ## a million trades through the store, NATS and the candles, then GraphQL over them
 	$(PY) -m alphapulse demo $(ARGS)
 
 up: setup  ## run the whole stack until Ctrl-C
 	$(PY) -m alphapulse up $(ARGS)
 
-test: setup  ## every test but the long ones
+test: setup $(VENV)/.compiled  ## every test but the long ones
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
 
 # Feast wants an older pandas: an environment of its own, used by one test through a subprocess.
@@ -48,7 +53,7 @@ test: setup  ## every test but the long ones
 test-feast: setup .venv-feast/.installed  ## our features through Feast: make test-feast
 	$(PY) -m pytest -n0 tests/adapters/test_feast.py $(ARGS)
 
-test-long: setup  ## the long tests too
+test-long: setup $(VENV)/.compiled  ## the long tests too
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: setup  ## format, lint, types, boundaries

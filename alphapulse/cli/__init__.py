@@ -75,6 +75,7 @@ COMMANDS: dict[str, Leaf | Branch] = {
             "check": Leaf("feature_checks", "check", "Check the quality of live rows."),
         },
     ),
+    "compile": Leaf("compile_", "compile_", "Compile the analysis ahead of its first use."),
     "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
 }
 
