@@ -145,6 +145,8 @@ class _Clock:
 
     def ended(self, starts: Int64s, ends: Int64s) -> tuple[Int64s, Int64s]:
         """When bars from ``starts`` to ``ends`` (ns, ascending) were known, and by which event."""
+        if self.moments is self.times:  # a venue says that they have ended at their ends, in one event
+            return ends, np.full(len(ends), self.positions[0], dtype=np.int64)
         known = np.maximum(self.moments[np.searchsorted(self.moments, ends)], ends)
         times, clock = self.delays
         if len(times):
