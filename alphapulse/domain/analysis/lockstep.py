@@ -14,7 +14,7 @@ from alphapulse.domain.analysis.fields import INPUTS, Floats
 from alphapulse.domain.analysis.panel import Panel, Plan
 
 CHUNK = 256  # rows that a panel works on at once
-BLOCK = 1_024  # rows that are laid side by side at once
+BLOCK = 256  # rows that are laid side by side at once: more would not stay in the cache
 
 
 class Lockstep:
