@@ -101,7 +101,8 @@ def test_a_forest_is_fitted_recorded_and_finds_what_was_planted(alphapulse: Run,
 def test_a_person_reads_sentences(alphapulse: Run, database_url: str) -> None:
     bring(database_url, market())
     said = alphapulse(*FIT, "--until", moment(900)).stdout
-    assert said.startswith("forest-venue.v-1m, version 1: fitted on 700 of 700 bars known by 2020-09-14 03:00:00; ")
+    known = "fitted on 700 of 700 bars known by 2020-09-14 03:00:00; "
+    assert said.startswith(f"forest-venue.v-1m, version 1: {known}")
     shown = alphapulse("anomalies", "score", "venue:V", "1m", "--top", 2)
     assert moment(PLANTED).replace("T", " ") in shown.stdout
     assert "of the last 500 bars have a score" in shown.stdout
