@@ -25,7 +25,15 @@ from alphapulse.domain.analysis.features import (
 )
 from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.analysis.lockstep import Lockstep
-from alphapulse.domain.analysis.row_bytes import WHOLE, RowsDigest, Series, packed, series_of, whole_digest
+from alphapulse.domain.analysis.row_bytes import (
+    WHOLE,
+    Buffer,
+    RowsDigest,
+    Series,
+    packed,
+    series_of,
+    whole_digest,
+)
 from alphapulse.domain.ports import EventStore, StoredRecord, UndecodableEvent, UnknownEvent
 from alphapulse.processes.instrument_log import InstrumentLog, open_logs
 
@@ -44,7 +52,7 @@ NAMES = frozenset(
     }
 )
 
-Sink = Callable[[FeatureRows, bytes], None]  # rows, and the same packed
+Sink = Callable[[FeatureRows, Buffer], None]  # rows, and the same packed
 Report = Callable[[int], None]  # so many events more are done
 
 

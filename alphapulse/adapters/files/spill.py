@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from alphapulse.domain.analysis.feature_rows import FeatureRows
-from alphapulse.domain.analysis.row_bytes import WHOLE, Series, series_of, unpacked
+from alphapulse.domain.analysis.row_bytes import WHOLE, Buffer, Series, series_of, unpacked
 
 _WAITING_ROWS = 8_192  # of a series are gathered before they go to its file
 _READ_ROWS = 65_536
@@ -23,10 +23,10 @@ class Spill:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._waiting: dict[Series, list[bytes]] = {}
+        self._waiting: dict[Series, list[Buffer]] = {}
         self._counts: dict[Series, int] = {}
 
-    def add(self, rows: FeatureRows, data: bytes) -> None:
+    def add(self, rows: FeatureRows, data: Buffer) -> None:
         """The next rows of their series, ``data`` as row_bytes packs them."""
         if not len(rows):
             return

@@ -67,12 +67,24 @@ class Carried:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Advanced:
-    """``keep`` carried bars, then the new ones: (5, keep + n) and (outputs, keep + n)."""
+    """``keep`` carried bars, then the new ones: (5, keep + n), (outputs, keep) and (outputs, n)."""
 
     bars: Int64s
-    outputs: Floats
+    carried: Floats
+    new: Floats
+
+    @cached_property
+    def outputs(self) -> Floats:
+        """(outputs, keep + n): most rows ask for the new ones alone, and are spared the copy."""
+        return np.concatenate([self.carried, self.new], axis=1)
+
+    def last(self, count: int) -> Floats:
+        """The outputs of the last ``count`` bars."""
+        if self.new.shape[1] >= count:
+            return self.new[:, self.new.shape[1] - count :].copy()
+        return self.outputs[:, self.outputs.shape[1] - count :].copy()
 
 
 class SlotPlan:
@@ -127,15 +139,13 @@ class SlotPlan:
         flags |= (number <= self.warming) * WARMING | (number <= self.settling) * NOT_SETTLED
         end = bars.start + bars.timeframe
         new = np.stack([end, bars.position, first, bars.input_position, flags])
-        everything = Advanced(
-            np.concatenate([carried.bars, new], axis=1), np.concatenate([carried.outputs, outputs], axis=1)
-        )
+        everything = Advanced(np.concatenate([carried.bars, new], axis=1), carried.outputs, outputs)
         kept = Carried(
             snapshot=snapshot,
             seen=carried.seen + count,
             inside=inside[:, count:].copy(),
             bars=everything.bars[:, count:].copy(),
-            outputs=everything.outputs[:, count:].copy(),
+            outputs=everything.last(self.keep),
         )
         return kept, everything
 
@@ -153,8 +163,8 @@ class SlotPlan:
             return marked, one, marked
         after, two = self.advance(marked, closed.take(slice(reach, None)))
         bars = np.concatenate([one.bars, two.bars[:, self.keep :]], axis=1)
-        outputs = np.concatenate([one.outputs, two.outputs[:, self.keep :]], axis=1)
-        return after, Advanced(bars, outputs), marked
+        new = np.concatenate([one.new, two.new], axis=1)
+        return after, Advanced(bars, one.carried, new), marked
 
 
 def _window(spec: Spec) -> int:
@@ -217,7 +227,7 @@ class SetPlan:
         for timeframe, slot in self.slots.items():
             carried = slots.get(timeframe) or slot.nothing
             if timeframe not in closed:
-                advanced[timeframe] = Advanced(carried.bars, carried.outputs)
+                advanced[timeframe] = Advanced(carried.bars, carried.outputs, carried.outputs[:, :0])
             elif outputs is not None:
                 after[timeframe], advanced[timeframe] = slot.follow(
                     carried, closed[timeframe], outputs[timeframe]
@@ -234,7 +244,6 @@ class SetPlan:
     def _rows(self, timeframe: int, closed: Closed, advanced: Mapping[int, Advanced]) -> FeatureRows:
         own, bars = advanced[timeframe], closed.bars
         keep, count = self.slots[timeframe].keep, len(closed.bars)
-        columns = np.empty((len(self.defined.features), count))
         new = own.bars[:, keep:]
         first, inputs, flags = new[FIRST].copy(), new[INPUT].copy(), new[FLAGS].copy()
         at: dict[int, Int64s] = {}
@@ -245,14 +254,17 @@ class SetPlan:
             inputs = np.where(usable, np.maximum(inputs, seen[INPUT]), inputs)
             flags |= np.where(usable, seen[FLAGS], OUT_OF_ORDER | WARMING)
             at[source] = np.where(usable, at[source], -1)
+        values = np.empty((count, len(self.defined.features)))
+        plain = [(i, c[1]) for i, c in enumerate(self._columns[timeframe]) if c[::2] == (timeframe, 0)]
+        if plain:
+            which = np.array(plain, dtype=np.int64).T.copy()
+            _pick(np.ascontiguousarray(own.new), which[0], which[1], values)
         for i, (source, output, lag) in enumerate(self._columns[timeframe]):
-            outputs = advanced[source].outputs[output]
-            if source == timeframe:
-                columns[i] = outputs[keep - lag : keep - lag + count]
-            else:
-                columns[i] = np.where(at[source] < 0, np.nan, outputs[at[source] - lag])
-        values = np.empty((count, len(columns)))
-        transpose(columns, values)
+            if source != timeframe:
+                outputs = advanced[source].outputs[output]
+                values[:, i] = np.where(at[source] < 0, np.nan, outputs[at[source] - lag])
+            elif lag:
+                values[:, i] = own.outputs[output, keep - lag : keep - lag + count]
         return FeatureRows(
             instrument=bars.instrument,
             timeframe=timeframe,
@@ -317,10 +329,11 @@ def _reach(inside: Int64s, window: int, first: Int64s, flags: Int64s) -> None:
 
 
 @piece
-def transpose(columns: Floats, rows: Floats) -> None:
-    """``rows[i, f] = columns[f, i]``, in pieces that stay in the cache."""
-    for begin in range(0, rows.shape[0], 64):
-        end = min(begin + 64, rows.shape[0])
-        for f in range(columns.shape[0]):
+def _pick(outputs: Floats, features: Int64s, rows: Int64s, values: Floats) -> None:
+    """``values[i, features[n]] = outputs[rows[n], i]``, in pieces that stay in the cache."""
+    for begin in range(0, values.shape[0], 64):
+        end = min(begin + 64, values.shape[0])
+        for n in range(features.shape[0]):
+            feature, row = features[n], rows[n]
             for i in range(begin, end):
-                rows[i, f] = columns[f, i]
+                values[i, feature] = outputs[row, i]

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from alphapulse.domain.analysis.compiled import piece
 from alphapulse.domain.analysis.feature_rows import FeatureRows
-from alphapulse.domain.analysis.fields import Int64s
+from alphapulse.domain.analysis.fields import Floats, Int64s
 
+Buffer = bytes | memoryview
 Series = tuple[str, int]  # instrument, timeframe in minutes
 # What a row says in whole numbers.
 WHOLE = ("start", "known_time", "position", "first_position", "input_position", "flags")
@@ -42,18 +44,27 @@ def joined(pieces: Sequence[FeatureRows]) -> FeatureRows:
     )
 
 
-def packed(rows: FeatureRows) -> bytes:
+def packed(rows: FeatureRows) -> memoryview:
     """Row by row as little-endian 8-byte numbers, all NaN alike."""
     table = np.empty((len(rows), len(WHOLE) + rows.values.shape[1]), dtype="<i8")
-    for i, name in enumerate(WHOLE):
-        table[:, i] = getattr(rows, name)
-    values = table.view("<f8")[:, len(WHOLE) :]
-    values[:] = rows.values
-    values[np.isnan(values)] = np.nan
-    return table.tobytes()
+    whole = np.stack([getattr(rows, name) for name in WHOLE])
+    _pack(whole, np.ascontiguousarray(rows.values), table.view("<f8"), table)
+    return table.reshape(-1).data.cast("B")
 
 
-def unpacked(series: Series, data: bytes, features: int) -> FeatureRows:
+@piece
+def _pack(whole: Int64s, values: Floats, floats: Floats, table: Int64s) -> None:
+    """``floats`` and ``table`` are the same memory."""
+    names = whole.shape[0]
+    for i in range(values.shape[0]):
+        for name in range(names):
+            table[i, name] = whole[name, i]
+        for feature in range(values.shape[1]):
+            value = values[i, feature]
+            floats[i, names + feature] = value if value == value else np.nan
+
+
+def unpacked(series: Series, data: Buffer, features: int) -> FeatureRows:
     """Back from ``packed``."""
     table = np.frombuffer(data, dtype="<i8").reshape(-1, len(WHOLE) + features)
     return FeatureRows(
@@ -76,7 +87,7 @@ class RowsDigest:
         if len(rows):
             self.add_packed(series_of(rows), len(rows), packed(rows))
 
-    def add_packed(self, series: Series, count: int, data: bytes) -> None:
+    def add_packed(self, series: Series, count: int, data: Buffer) -> None:
         """The same, of rows that are packed already."""
         self._series.setdefault(series, hashlib.sha256()).update(data)
         self.counts[series] = self.counts.get(series, 0) + count
