@@ -11,6 +11,7 @@ from alphapulse.domain.market.events import FeedConnected, TradesObserved
 from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.graphql.candles import CandleState, Timeframe
 from alphapulse.graphql.scalars import write_time
+from alphapulse.processes.project import READ_MODELS
 from alphapulse.projections.candle_queries import State
 from tests.candle_oracle import MINUTE, bars_of
 from tests.graphql.conftest import Market
@@ -379,8 +380,9 @@ async def test_the_log_tells_how_far_each_read_model_has_come(market: Market) ->
     )["log"]
     assert log["position"] == position
     assert log["recordedAt"] is not None
-    (candles,) = log["projections"]
-    assert candles == {
+    by_name = {each["name"]: each for each in log["projections"]}
+    assert set(by_name) == set(READ_MODELS)
+    assert by_name["candles"] == {
         "name": "candles",
         "position": position,
         "lagEvents": 0,

@@ -87,7 +87,9 @@ def test_every_page_has_a_size_that_its_cost_counts() -> None:
         for name, definition in query.fields.items()
         if callable(definition.extensions["strawberry-definition"].metadata.get("size"))
     }
-    assert paged == {"candle", "candles", "events", "instruments", "trades"}
+    rows = {"candle", "candles", "events", "features", "indicators", "instruments", "regime", "trades"}
+    detections = {"analysisSignals", "anomalies", "patterns"}
+    assert paged == rows | detections | {"correlation", "hiddenRegime", "latestFeatures", "volumeProfile"}
 
 
 def test_scalars_of_ours_are_explained() -> None:
@@ -108,6 +110,13 @@ def test_the_largest_pages_are_within_the_limits() -> None:
         '{ trades(instrument: "a:B", first: 1000) { nodes { id time price size side } edges { cursor } } }',
         "{ events(first: 500) { events { position stream version name payload recordedAt eventTime } } }",
         "{ instruments(first: 999) { nodes { id venue symbol tradeCount firstTime lastTime } } }",
+        '{ indicators(instrument: "a:B", timeframe: M1, specs: ["rsi"], last: 9999) { columns { values } } }',
+        '{ patterns(instrument: "a:B", timeframe: M1, last: 500) { detections { name signal strength } } }',
+        '{ regime(instrument: "a:B", timeframe: M1, last: 10000) { regime columns { values } } }',
+        '{ features(set: "s", instrument: "a:B", timeframe: M1, last: 500) { columns { name values } } }',
+        '{ latestFeatures(set: "s", instruments: ["a:B"], timeframe: M1) { vectors { values } } }',
+        '{ volumeProfile(instrument: "a:B", from: "2026-01-01", to: "2026-04-01") { sessions { prices } } }',
+        '{ correlation(instruments: ["a:B", "a:C"], timeframe: M1) { rows { values } betas { beta } } }',
     ]
     documents = Documents(schema._schema, Limits())
     for text in largest:

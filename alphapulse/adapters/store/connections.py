@@ -35,6 +35,8 @@ class Connections:
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="log-reader")
         self._idle: list[Reader] = []
+        self._lock = Lock()
+        self._is_closed = False
 
     async def rows(self, query: str, parameters: Any = ()) -> Sequence[tuple[Any, ...]]:
         """All rows of a ``query`` that is safe to repeat; see ``run``."""
@@ -68,9 +70,13 @@ class Connections:
             raise StoreUnavailable(reason) from last_error
 
     def close(self) -> None:
+        """Threads that are at work close their connections themselves, when they are done."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        while self._idle:
-            self._idle.pop().close()
+        with self._lock:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
     async def _attempt(self, work: Callable[[Reader], T]) -> T:
         loan = _Loan()
@@ -83,16 +89,22 @@ class Connections:
 
     def _lend(self, loan: "_Loan", work: Callable[[Reader], T]) -> T:
         """Runs in a thread of ours."""
-        connection = self._idle.pop() if self._idle else self._connect()
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or self._connect()
         loan.begin(connection)
         try:
             return work(connection)
         finally:
             loan.end()
-            if connection.info.transaction_status == TransactionStatus.IDLE:
+            self._take_back(connection)
+
+    def _take_back(self, connection: Reader) -> None:
+        with self._lock:
+            if not self._is_closed and connection.info.transaction_status == TransactionStatus.IDLE:
                 self._idle.append(connection)
-            else:
-                connection.close()
+                return
+        connection.close()
 
 
 class _Loan:
