@@ -24,7 +24,7 @@ from alphapulse.domain.analysis.fields import INPUTS, Floats
 from alphapulse.domain.analysis.panel import Panel, Plan
 from alphapulse.domain.analysis.registry import Spec
 
-SLOTS, HISTORY, CLOSES, IN_A_ROW = 1_000, 500, 40, 10
+SLOTS, HISTORY, CLOSES, IN_A_ROW = 1_000, 500, 120, 40
 ROOT = Path(__file__).parent.parent
 
 O, H, L, C, V = range(1, 6)  # noqa: E741 - rows of a bar

@@ -28,9 +28,10 @@ from alphapulse.processes.defining import core, define
 from alphapulse.projections.runner import CHANNEL
 from benchmarks.api import _stack
 
-RATE, SECONDS, WARM_UP_S = 200, 15, 10  # events a second
+RATE, SECONDS, WARM_UP_S = 200, 60, 20  # events a second
 MARKETS = 10  # instruments that share the rate
-STEP_S = 20  # of market time between two trades of one instrument
+PACE = 10  # seconds of market time in a second
+STEP_NS = PACE * MARKETS * 10**9 // RATE  # of market time between two trades of one instrument
 GOAL_MS = 50.0
 TRADES, BARS = 10_000_000, 1_000_000
 START = 1_700_000_040 * 10**9
@@ -127,7 +128,7 @@ async def _measure(database_url: str) -> NDArray[np.float64]:
     for position in sorted(ending & sent.keys()):
         at = min(moment for reached, moment, _ in heard if reached >= position)
         waits.append((at - sent[position]) * 1000)
-    assert len(waits) > RATE * SECONDS / 20, f"{len(waits)} events ended a bar"
+    assert len(waits) > MARKETS * PACE * SECONDS / 60 * 0.8, f"{len(waits)} events ended a bar"
     return np.array(waits)
 
 
@@ -165,7 +166,7 @@ async def _append_at_rate(store: PostgresEventStore, sent: dict[int, float]) -> 
 
 def _trade(number: int) -> TradeColumns:
     return TradeColumns(
-        time=np.array([START + number * STEP_S * 10**9], dtype=np.int64),
+        time=np.array([START + number * STEP_NS], dtype=np.int64),
         price=np.array([4_000_000 + number * 7919 % 211], dtype=np.int64),
         size=np.array([1 + number * 31 % 977], dtype=np.int64),
         side=np.array([1 if number % 2 else -1], dtype=np.int8),

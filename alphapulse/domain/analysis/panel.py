@@ -269,11 +269,6 @@ def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
             push_candles(bars, first + t, lo, hi)
 
 
-# A snapshot is a record of eight bytes each: the plan's identity, how many bars were seen, then float64: the
-# carried ones, the last bars (field, row), the last lines (line, row). Records lie by slot and the state by
-# row: some slots at a time, so that both stay in the cache.
-
-
 # A snapshot is a record of float64: its head, carried floats, last bars (field, row), last lines (line, row).
 # Records lie by slot and the state by row: _TILE slots at a time, so that both stay in the cache.
 
