@@ -234,7 +234,8 @@ async def test_many_subscribers_each_get_every_event_once_and_in_order(api: Api)
 
 
 async def test_a_subscriber_that_takes_too_little_ends_with_where_to_resume(start_api: StartApi) -> None:
-    api = await start_api(Limits(queue_messages=3))
+    # Filling its socket takes a while on a busy machine: it is not to be cut off as dead meanwhile.
+    api = await start_api(Limits(queue_messages=3, send_s=120.0))
     wide = LOG.replace("{ position version }", "{ position stream name payload eventId actor recordedAt }")
     async with subscriber(api.port, max_queue=1) as peer:
         await peer.subscribe(wide)
