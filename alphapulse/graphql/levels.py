@@ -21,9 +21,11 @@ from alphapulse.domain.analysis.levels import Level as DomainLevel
 from alphapulse.domain.analysis.levels import levels as levels_of
 from alphapulse.domain.analysis.models import BadModel
 from alphapulse.domain.analysis.panel import compute
+from alphapulse.domain.analysis.profile import TooLarge, TooManyBins
 from alphapulse.domain.analysis.profile_levels import Node
 from alphapulse.domain.analysis.registry import Spec
 from alphapulse.domain.market.bars import plain
+from alphapulse.domain.market.columns import MAX_EXPONENT
 from alphapulse.domain.market.timeframes import MINUTE_NS
 from alphapulse.graphql.access import READ
 from alphapulse.graphql.as_of import AsOf, answered, position_of
@@ -213,6 +215,12 @@ def _sessions_asked(arguments: Arguments) -> int:
         return _MOST
 
 
+def _decimals_of(value: Exact) -> int:
+    exponent = value.as_tuple().exponent
+    assert isinstance(exponent, int), "a finite number has one"
+    return -exponent
+
+
 def _positive(text: str | None, name: str) -> Exact | None:
     if text is None:
         return None
@@ -220,8 +228,16 @@ def _positive(text: str | None, name: str) -> Exact | None:
         value = Exact(text)
     except InvalidOperation:
         raise UserError(f"{name} {text!r} is no decimal number") from None
-    if not value.is_finite() or value <= 0:
-        raise UserError(f"{name} {text!r} needs to be more than 0")
+    # A few characters can name a number of a billion digits.
+    if (
+        not value.is_finite()
+        or value <= 0
+        or value.adjusted() > MAX_EXPONENT
+        or _decimals_of(value) > MAX_EXPONENT
+    ):
+        raise UserError(
+            f"{name} {text[:40]!r} needs 1e-{MAX_EXPONENT} to 1e{MAX_EXPONENT}, in steps of the first"
+        )
     return value
 
 
@@ -280,11 +296,14 @@ class LevelQuery:
             raise UserError(f"sessionMinutes {session_minutes} needs 1 or more")
         services, name = info.context.services, known_instrument(instrument)
         position, size = await position_of(services.store, as_of), _positive(bin_size, "binSize")
-        async with answered(), services.reads.connection() as db:
-            found = await profile_queries.profiles(
-                db, services.history, name, start=from_, end=to, minutes=session_minutes, bin_size=size,
-                bins=bins, percent=value_percent, as_of=position,
-            )  # fmt: skip
+        try:
+            async with answered(), services.reads.connection() as db:
+                found = await profile_queries.profiles(
+                    db, services.history, name, start=from_, end=to, minutes=session_minutes, bin_size=size,
+                    bins=bins, percent=value_percent, as_of=position,
+                )  # fmt: skip
+        except (TooManyBins, TooLarge) as error:
+            raise UserError(str(error)) from None
         sizes = [session.profile.grid.size for session in found.sessions]
         return VolumeProfile(
             position=Position(found.position),

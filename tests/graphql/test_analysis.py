@@ -11,8 +11,10 @@ from alphapulse.domain.analysis.hidden_regimes import Recipe, score
 from alphapulse.domain.analysis.panel import compute
 from alphapulse.domain.analysis.registry import Spec, everything
 from alphapulse.domain.market.instrument import Instrument
+from alphapulse.graphql import bar_feed
 from alphapulse.graphql.scalars import write_time
 from alphapulse.processes.fitting import fit_regimes
+from alphapulse.projections import analysis_queries, detection_queries, profile_queries
 from alphapulse.projections.known_bars import known_bars, known_position
 from alphapulse.projections.model_log import fitted_models
 from tests.candle_oracle import MINUTE
@@ -278,6 +280,58 @@ async def test_a_profile_of_too_many_sessions_is_refused_with_the_number(walked:
     assert error["extensions"]["code"] == "TOO_LARGE"
 
 
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ("1e400000000", "needs 1e-18 to 1e18"),
+        ("1e-19", "needs 1e-18 to 1e18"),
+        ("1.0000000000000000000001", "needs 1e-18 to 1e18"),
+        ("-1", "needs 1e-18 to 1e18"),
+        ("0", "needs 1e-18 to 1e18"),
+        ("NaN", "needs 1e-18 to 1e18"),
+        ("Infinity", "needs 1e-18 to 1e18"),
+        ("ten", "is no decimal number"),
+        ("1e-18", "bins"),
+    ],
+)
+async def test_a_hostile_bin_size_is_refused_at_once(walked: Market, size: str, says: str) -> None:
+    asked = {"from": write_time(T0), "to": write_time(T0 + 60 * MINUTE), "binSize": size}
+    error = await walked.api.http.error(PROFILE, asked)
+    assert says in error["message"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_what_is_asked_for_beyond_the_limits_is_refused_with_the_numbers(walked: Market) -> None:
+    ask = walked.api.http.error
+    many = {"specs": [f"sma({n})" for n in range(2, 43)]}
+    assert "41 indicators were asked for, 1 to 40 can be" in (await ask(INDICATORS, many))["message"]
+    crowd = {"instruments": [f"test:I{n}" for n in range(51)]}
+    assert "51 instruments: 2 to 50 different ones" in (await ask(CORRELATION, crowd))["message"]
+    far = {"horizon": 2_001}
+    assert "horizon 2001 needs 1 to 2000 bars" in (await ask(PATTERNS, far))["message"]
+
+
+async def test_computations_that_would_take_too_long_are_refused(
+    walked: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis_queries, "MAX_VALUES", 418)
+    error = await walked.api.http.error(INDICATORS, {"specs": ["obv"], "last": 10})
+    assert "419 bars by 1 outputs, the limit is 418 values" in error["message"]
+    assert error["extensions"]["code"] == "TOO_LARGE"
+    monkeypatch.undo()
+    monkeypatch.setattr(detection_queries, "MAX_FOUND", 3)
+    error = await walked.api.http.error(PATTERNS, {"names": ["doji"], "last": 400})
+    assert "over 3 detections in 400 bars" in error["message"]
+    monkeypatch.setattr(profile_queries, "MAX_TRADES", 1_000)
+    asked = {"from": write_time(T0), "to": write_time(T0 + 60 * MINUTE)}
+    error = await walked.api.http.error(PROFILE, asked)
+    assert "1680 trades of test:BTC_USD lie there, the limit is 1000" in error["message"]
+    monkeypatch.undo()
+    monkeypatch.setattr(profile_queries, "MAX_BINS", 100)
+    fine = asked | {"binSize": "0.01"}
+    assert "over 100 bins in 1 sessions" in (await walked.api.http.error(PROFILE, fine))["message"]
+
+
 async def test_the_regime_is_named_at_each_bar_with_what_decided(walked: Market) -> None:
     query = """{ regime(instrument: "test:BTC_USD", timeframe: M1, last: 400) {
         count current start regime columns { name values } } }"""
@@ -391,3 +445,26 @@ async def test_hidden_regimes_come_from_the_version_that_each_bar_may_know(walke
     assert "no model 'other' was fitted by position" in error["message"]
     error = await walked.api.http.error(HIDDEN, {"model": "m", "timeframe": "M5"})
     assert "model 'm' is of test:BTC_USD in 1 minutes" in error["message"]
+
+
+async def test_more_bars_than_a_message_holds_are_announced_as_a_discontinuity(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_feed, "MAX_ENDED", 5)
+    rows = tape(1, minutes=30)
+    first = await known(market, trades(rows[:5]))
+    last = await known(market, trades(rows[5:], first_id=6))
+    async with subscriber(market.api.port) as peer:
+        await peer.subscribe(LIVE, {"after": str(first)})
+        message = (await peer.next())["detections"]
+        assert message["discontinuity"] == {
+            "after": first, "until": last, "reason": f"over 5 bars ended after position {first}"
+        }  # fmt: skip
+        assert message["detections"] == []
+    async with subscriber(market.api.port) as peer:
+        await peer.subscribe(LIVE, {"after": str(last)})
+        more = await market.append(trades(tape(1, minutes=31)[120:], first_id=121))
+        message = (await peer.next())["detections"]
+        while not message["bars"]:
+            message = (await peer.next())["detections"]
+        assert (message["position"], message["discontinuity"]) == (more, None)
