@@ -50,9 +50,23 @@ def demo(
             os.chmod(folder, 0o755)  # noqa: PTH101, S103  the servers' user has to pass; what is inside is closed
         console.print("[bold]1. Start[/] PostgreSQL, nats-server, relay, projections and API")
         stack = after.enter_context(_timed(console, lambda: running_stack(folder.absolute(), port)))
-        asyncio.run(_show(console, stack, files, trades))
+        asyncio.run(_show(console, stack, files, trades, _pictures(data_dir)))
         if stays:
             _stay(console, stack)
+
+
+def _pictures(data_dir: Path | None) -> Path:
+    """Where what is drawn is kept: with the data that is kept, else in ./var, or where we may write."""
+    import tempfile
+
+    folder = data_dir or Path("var")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass
+    if os.access(folder, os.W_OK | os.X_OK):
+        return folder
+    return Path(tempfile.mkdtemp(prefix="alphapulse-charts-"))
 
 
 def _timed(console: "Console", start: Callable[[], Any]) -> Any:
@@ -72,7 +86,7 @@ def _timed(console: "Console", start: Callable[[], Any]) -> Any:
     return timed()
 
 
-async def _show(console: "Console", stack: "Stack", files: Any, trades: int) -> None:
+async def _show(console: "Console", stack: "Stack", files: Any, trades: int, pictures: Path) -> None:
     import time
 
     began = time.monotonic()
@@ -82,7 +96,7 @@ async def _show(console: "Console", stack: "Stack", files: Any, trades: int) -> 
     console.print("[bold]3. Ask[/] over GraphQL")
     await _ask(console, stack)
     console.print("[bold]4. Analyse[/] what was known when: features, regime, levels, patterns")
-    await _analyse(console, stack)
+    await _analyse(console, stack, pictures)
     console.print("[bold]5. Subscribe[/] while a market trades live")
     await _live(console, stack)
     console.print("[bold]6. Check[/] candles and features against a fresh rebuild from the log")
@@ -219,7 +233,7 @@ _ANALYSIS = """query ($instrument: String!) {
 _SHOWN = ("rsi_14", "adx", "bbands_percent_b", "roc_10")
 
 
-async def _analyse(console: "Console", stack: "Stack") -> None:
+async def _analyse(console: "Console", stack: "Stack", pictures: Path) -> None:
     import time
 
     from alphapulse.processes.demo import busiest, until_level
@@ -242,7 +256,7 @@ async def _analyse(console: "Console", stack: "Stack") -> None:
     _levels(console, found["levels"])
     _patterns(console, found["patterns"])
     words = ("chart", instrument, "15m", "--with", "bbands,rsi,macd,patterns,levels", "--output")
-    for file in (stack.pictures / "chart.png", stack.pictures / "chart.html"):
+    for file in (pictures / "chart.png", pictures / "chart.html"):
         await stack.command(*words, str(file))
         console.print(f"   drawn: {file}")
 

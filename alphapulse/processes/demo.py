@@ -41,13 +41,6 @@ class Stack:
     def graphql(self) -> str:
         return str(self.addresses["graphql"])
 
-    @property
-    def pictures(self) -> Path:
-        """Where what is drawn is kept: beside the data that is kept, else in the working folder's var."""
-        folder = Path("var") if "alphapulse-demo-" in self.data_dir.name else self.data_dir
-        folder.mkdir(exist_ok=True)
-        return folder
-
     def query(self, document: str, **variables: object) -> dict[str, Any]:
         """The data that ``document`` asks for.
 

@@ -20,7 +20,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from alphapulse.adapters.charts.picture import LevelLine, Mark, Pane, Picture
 from alphapulse.domain.analysis.bars import AFTER_GAP
 from alphapulse.domain.analysis.fields import Floats
-from alphapulse.domain.market.timeframes import LABELS
 
 UP, DOWN, INK, GRID = "#26a69a", "#ef5350", "#22262f", "#e4e7ec"
 _LINES = ("#2962ff", "#ff6d00", "#7b1fa2", "#00838f", "#c2185b", "#558b2f", "#5d4037")
@@ -191,7 +190,3 @@ def _times(picture: Picture) -> Any:
         return datetime.fromtimestamp(int(starts[row]) * 60, UTC).strftime(form)
 
     return text
-
-
-def title_of(picture_of: str, timeframe: int, bars: int, position: int) -> str:
-    return f"{picture_of}  {LABELS[timeframe]}  {bars} bars, as of position {position}"
