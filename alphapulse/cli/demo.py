@@ -57,13 +57,12 @@ def demo(
 
 def _pictures(data_dir: Path | None) -> Path:
     """Where what is drawn is kept: with the data that is kept, else in ./var, or where we may write."""
+    import contextlib
     import tempfile
 
     folder = data_dir or Path("var")
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        pass
     if os.access(folder, os.W_OK | os.X_OK):
         return folder
     return Path(tempfile.mkdtemp(prefix="alphapulse-charts-"))
@@ -236,6 +235,7 @@ _SHOWN = ("rsi_14", "adx", "bbands_percent_b", "roc_10")
 async def _analyse(console: "Console", stack: "Stack", pictures: Path) -> None:
     import time
 
+    from alphapulse.graphql.pages import ASSETS
     from alphapulse.processes.demo import busiest, until_level
 
     began = time.monotonic()
@@ -256,7 +256,8 @@ async def _analyse(console: "Console", stack: "Stack", pictures: Path) -> None:
     _levels(console, found["levels"])
     _patterns(console, found["patterns"])
     words = ("chart", instrument, "15m", "--with", "bbands,rsi,macd,patterns,levels", "--output")
-    for file in (pictures / "chart.png", pictures / "chart.html"):
+    # A page needs the built browser assets; the picture does not.
+    for file in [pictures / "chart.png", *[pictures / "chart.html"] * (ASSETS / "chart.js").exists()]:
         await stack.command(*words, str(file))
         console.print(f"   drawn: {file}")
 

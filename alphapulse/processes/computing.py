@@ -6,6 +6,7 @@ wherever their events are cut, the rows are the same: see docs/decisions/0105.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,8 @@ from alphapulse.domain.analysis.row_bytes import (
 )
 from alphapulse.domain.ports import EventStore, StoredRecord, UndecodableEvent, UnknownEvent
 from alphapulse.processes.instrument_log import InstrumentLog, open_logs
+
+log = logging.getLogger(__name__)
 
 GROUP = 64  # instruments that take steps together: more would only take memory
 MAX_SKIPPED = 1_000  # events that could not be folded; beyond that something else is wrong
@@ -290,9 +293,9 @@ class _Group:
         try:
             self.states[i], closed = close_bars(self.logs[i].instrument, self.states[i], events)
             return closed
-        except Exception:
+        except Exception as error:  # whatever it is, the live read model parks such an event
             if len(events) == 1:
-                self._skip(events[0][0])
+                self._skip(events[0][0], error)
                 return {}
         middle = len(events) // 2
         return _one_after_the_other(self._close(i, events[:middle]), self._close(i, events[middle:]))
@@ -303,10 +306,11 @@ class _Group:
                 continue
             try:
                 yield record.position, codec.decode(record).event
-            except (UnknownEvent, UndecodableEvent):
-                self._skip(record.position)
+            except (UnknownEvent, UndecodableEvent) as error:
+                self._skip(record.position, error)
 
-    def _skip(self, position: int) -> None:
+    def _skip(self, position: int, error: Exception) -> None:
+        log.warning("position %d is passed over: %s: %s", position, type(error).__name__, error)
         self.skipped.append(position)
         if len(self.skipped) > MAX_SKIPPED:
             raise TooManySkipped(f"{len(self.skipped)} events up to position {position} cannot be folded")
