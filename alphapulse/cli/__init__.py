@@ -70,6 +70,7 @@ COMMANDS: dict[str, Leaf | Branch] = {
             "latest": Leaf("features", "latest", "Print the latest vectors."),
             "compute": Leaf("feature_files", "compute", "Compute rows from the log."),
             "export": Leaf("feature_files", "export", "Export rows to Parquet, reproducibly."),
+            "join": Leaf("feature_join", "join", "Join labels with what was known at each."),
             "diff": Leaf("feature_files", "diff", "Compare two versions of a set."),
             "drift": Leaf("feature_checks", "drift", "Show how far features have moved."),
             "check": Leaf("feature_checks", "check", "Check the quality of live rows."),
