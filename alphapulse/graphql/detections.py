@@ -115,6 +115,9 @@ class Detection:
     )
     strength: float | None = strawberry.field(description="How clearly it is met, 0 to 1.", metadata=READ)
     regime: str | None = strawberry.field(metadata=READ)
+    reasons: list[str] = strawberry.field(
+        description="Of a signal: its rule, with the values.", metadata={**READ, "size": 3}
+    )
     context: DetectionContext | None = strawberry.field(metadata=READ)
     agreement: Agreement | None = strawberry.field(metadata=READ)
     record: TrackRecord | None = strawberry.field(
@@ -202,6 +205,7 @@ def _detections(found: Found, horizon: int) -> list[Detection]:
             signal=d.signal,
             strength=_known(d.strength),
             regime=None if d.regime is None else NAMES[d.regime],
+            reasons=list(d.reasons),
             context=None if d.around is None else _context(d.around),
             agreement=None if d.confirmation is None else _agreement(d.confirmation),
             record=None if d.record is None else _track(*d.record, horizon),

@@ -22,6 +22,7 @@ from alphapulse.domain.analysis.fields import CLOSE, Floats, Int64s
 from alphapulse.domain.analysis.panel import Plan, compute
 from alphapulse.domain.analysis.registry import Spec
 from alphapulse.domain.analysis.reliability import Reliability, reliability_table
+from alphapulse.domain.analysis.signals import reasons
 from alphapulse.domain.analysis.track_record import TrackRecord, track_records
 from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.projections.analysis_queries import Span, bars_with_lead, values_of
@@ -67,6 +68,7 @@ class Detected:
     around: Around | None
     confirmation: Confirmation | None
     record: tuple[TrackRecord, int] | None  # what was known of earlier ones, and its row there
+    reasons: Sequence[str] = ()  # of a signal: its rule, with the values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,7 @@ def _found(bars: Bars, lead: int, position: int, question: Question, others: Seq
                     around=nearby,
                     confirmation=None if nearby is None else confirm(direction, nearby),
                     record=(record, rows[bar]) if bar in rows else None,
+                    reasons=market.reasons(spec, bar),
                 )
             )
         if len(detected) > MAX_FOUND:
@@ -174,6 +177,13 @@ class _Market:
         code = self.columns[_regime().columns[0]][bar]
         return None if np.isnan(code) else int(code)
 
+    def reasons(self, spec: Spec, bar: int) -> Sequence[str]:
+        if spec.known.kind != "signal":
+            return ()
+        outputs = zip(spec.known.outputs, spec.columns, strict=True)
+        values = {output.name: float(self.columns[column][bar]) for output, column in outputs}
+        return reasons(spec.indicator, values, dict(zip(_names(spec), spec.params, strict=True)))
+
     def find(self, spec: Spec) -> tuple[list[tuple[int, float, float]], Detections]:
         """Bar, signal and strength in the bars asked for; and all there are, to be measured."""
         outputs = dict(zip((o.name for o in spec.known.outputs), spec.columns, strict=True))
@@ -186,3 +196,7 @@ class _Market:
         at = np.flatnonzero(signal[self.lead :]) + self.lead
         rows = [(int(bar), float(signal[bar]), float(strength[bar])) for bar in at]
         return rows, Detections.of(signal)
+
+
+def _names(spec: Spec) -> list[str]:
+    return [parameter.name for parameter in spec.known.parameters]

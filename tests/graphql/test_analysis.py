@@ -32,7 +32,7 @@ query($specs: [String!]!, $last: Int, $from: Time, $to: Time, $asOf: AsOf) {
 }
 """
 DETECTION = """
-    name direction signal strength regime start knownTime sourcePosition
+    name direction signal strength regime reasons start knownTime sourcePosition
     context { trend volumeRatio support resistance others { timeframe trend } }
     agreement { verdict supporting opposing reasons }
     record { horizon detections hits hitRate hitLow hitHigh baseRate lift }
@@ -224,6 +224,7 @@ async def test_signals_and_anomalies_are_answered_like_patterns(walked: Market, 
     assert {d["direction"] for d in found["detections"]} <= {"UP", "DOWN", "NEITHER"}
     if field == "analysisSignals":
         assert found["detections"]
+        assert all(d["reasons"] for d in found["detections"])
 
 
 async def test_levels_stand_on_either_side_of_the_close_and_say_why(walked: Market) -> None:
