@@ -7,6 +7,7 @@ from strawberry.types import ExecutionContext
 
 from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
+from alphapulse.graphql.complex_events import ComplexEventQuery
 from alphapulse.graphql.correlation import CorrelationQuery
 from alphapulse.graphql.detections import DetectionQuery, DetectionSubscription
 from alphapulse.graphql.features import FeatureQuery, FeatureSubscription
@@ -27,6 +28,7 @@ class Query(
     DetectionQuery,
     LevelQuery,
     CorrelationQuery,
+    ComplexEventQuery,
     FeatureQuery,
     LogQuery,
 ):

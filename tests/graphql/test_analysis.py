@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alphapulse.domain.analysis.complex_event_text import parse_event
+from alphapulse.domain.analysis.complex_event_watch import find_events
 from alphapulse.domain.analysis.fields import INPUTS, Floats
 from alphapulse.domain.analysis.hidden_regimes import Recipe, score
 from alphapulse.domain.analysis.panel import compute
@@ -14,7 +16,12 @@ from alphapulse.domain.market.instrument import Instrument
 from alphapulse.graphql import bar_feed
 from alphapulse.graphql.scalars import write_time
 from alphapulse.processes.fitting import fit_regimes
-from alphapulse.projections import analysis_queries, detection_queries, profile_queries
+from alphapulse.projections import (
+    analysis_queries,
+    complex_event_queries,
+    detection_queries,
+    profile_queries,
+)
 from alphapulse.projections.known_bars import known_bars, known_position
 from alphapulse.projections.model_log import fitted_models
 from tests.candle_oracle import MINUTE
@@ -418,6 +425,37 @@ async def test_an_unknown_instrument_has_no_bars(walked: Market) -> None:
     )
     found = (await walked.api.http.data(query))["indicators"]
     assert found == {"count": 0, "columns": [{"values": []}]}
+
+
+EVENTS = """query($event: String!, $last: Int, $asOf: AsOf) {
+  complexEvents(instrument: "test:BTC_USD", timeframe: M1, event: $event, last: $last, asOf: $asOf) {
+    event bars matches { steps knownTime sourcePosition reasons }
+  }
+}"""
+
+
+async def test_complex_events_are_found_where_the_whole_history_has_them(walked: Market) -> None:
+    text = "rsi < 45 then rsi > 55 within 20 bars"
+    found = (await walked.api.http.data(EVENTS, {"event": text, "last": 300}))["complexEvents"]
+    bars = bars_of(tape(1))
+    first = bars.shape[1] - 300
+    expected = [rows for rows in find_events(parse_event(text), bars) if rows[-1] >= first]
+    assert expected, "the walk has some"
+    starts = [[write_time(int(bars[0, row]) * MINUTE) for row in rows] for rows in expected]
+    assert [match["steps"] for match in found["matches"]] == starts
+    assert all(len(match["reasons"]) == 2 for match in found["matches"])
+    assert (found["bars"], found["event"]) == (300, str(parse_event(text)))
+
+
+async def test_a_complex_event_that_cannot_be_read_is_shown_where(
+    walked: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("rsi <", "rsi < 30 then", "nothing > 1", "x" * 100_000):
+        error = await walked.api.http.error(EVENTS, {"event": text[:60_000]})
+        assert error["extensions"]["code"] == "BAD_USER_INPUT"
+    monkeypatch.setattr(complex_event_queries, "MAX_MATCHES", 3)
+    error = await walked.api.http.error(EVENTS, {"event": "close > 0", "last": 10})
+    assert "10 matches, the limit is 3" in error["message"]
 
 
 HIDDEN = """query($model: String!, $timeframe: Timeframe! = M1) {

@@ -89,7 +89,13 @@ def test_every_page_has_a_size_that_its_cost_counts() -> None:
     }
     rows = {"candle", "candles", "events", "features", "indicators", "instruments", "regime", "trades"}
     detections = {"analysisSignals", "anomalies", "patterns"}
-    assert paged == rows | detections | {"correlation", "hiddenRegime", "latestFeatures", "volumeProfile"}
+    assert paged == rows | detections | {
+        "complexEvents",
+        "correlation",
+        "hiddenRegime",
+        "latestFeatures",
+        "volumeProfile",
+    }
 
 
 def test_scalars_of_ours_are_explained() -> None:
