@@ -60,8 +60,9 @@ def _match(found: Matched, match: Match) -> ComplexEventMatch:
 @strawberry.type
 class ComplexEventQuery:
     @strawberry.field(
-        description="Where `event` happened, such as `rsi < 30 then rsi > 50 within 5 bars while adx.adx > 20` "
-        "(see docs/complex-events.md), at bars that begin in [`from`, `to`), of those the `last` ones; "
+        description="Where `event` happened, such as `rsi < 30 then rsi > 50 within 5 bars "
+        "while adx.adx > 20` (see docs/complex-events.md), at bars that begin in [`from`, `to`), "
+        "of those the `last` ones; "
         f"without `from` and `last` the last {DEFAULT_LAST}.",
         metadata={**READ, "size": _cost},
     )
