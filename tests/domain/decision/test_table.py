@@ -1,0 +1,110 @@
+"""Tables of calibrators: one look-up for arrays and kernels, and an error that is stated."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alphapulse.domain.decision.calibrators import Platt
+from alphapulse.domain.decision.table import (
+    HIGHEST,
+    LOWEST,
+    MAX_KNOTS,
+    BadTable,
+    Table,
+    lookup,
+    lookup_at,
+    tabulate,
+)
+
+RISING = Table((-2.0, -0.5, 0.1, 3.0), (0.1, 0.2, 0.7, 0.9))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    x = draw(st.lists(st.floats(-50, 50), min_size=1, max_size=MAX_KNOTS, unique=True))
+    p = draw(st.lists(st.floats(LOWEST, HIGHEST), min_size=len(x), max_size=len(x)))
+    return Table(tuple(sorted(x)), tuple(sorted(p)))
+
+
+def one_by_one(table: Table, scores: np.ndarray) -> np.ndarray:
+    x, p = table.padded()
+    return np.array([lookup_at(x, p, score) for score in scores])
+
+
+@given(tables(), st.lists(st.floats(-60, 60) | st.sampled_from([math.inf, -math.inf, math.nan]), max_size=50))
+def test_arrays_and_kernels_get_the_same_bytes(table: Table, more: list[float]) -> None:
+    scores = np.array([*more, *table.x])
+    np.testing.assert_array_equal(table(scores), one_by_one(table, scores))
+    np.testing.assert_array_equal(table(scores), lookup(*table.padded(), scores))
+
+
+@given(tables(), st.lists(st.floats(-60, 60), min_size=2, max_size=50))
+def test_a_higher_score_never_gets_less(table: Table, scores: list[float]) -> None:
+    p = table(np.sort(np.array([*scores, *table.x])))
+    assert (np.diff(p) >= 0).all()
+    assert p.min() >= table.p[0]
+    assert p.max() <= table.p[-1]
+
+
+def test_a_table_gives_its_knots_lines_between_and_the_end_value_beyond() -> None:
+    scores = np.array([-9.0, -2.0, -1.25, 0.1, 3.0, 9.0, math.inf, -math.inf])
+    np.testing.assert_allclose(RISING(scores), [0.1, 0.1, 0.15, 0.7, 0.9, 0.9, 0.9, 0.1], rtol=1e-15)
+    assert math.isnan(RISING(np.array([math.nan]))[0])
+
+
+@pytest.mark.parametrize(
+    ("x", "p"),
+    [
+        ((), ()),
+        ((1.0,), (0.5, 0.6)),
+        ((1.0, 1.0), (0.5, 0.6)),
+        ((2.0, 1.0), (0.5, 0.6)),
+        ((math.nan,), (0.5,)),
+        ((0.0, math.inf), (0.5, 0.6)),
+        ((1.0, 2.0), (0.6, 0.5)),
+        ((1.0,), (0.0,)),
+        ((1.0,), (1.0,)),
+        ((1.0,), (math.nan,)),
+        (tuple(range(MAX_KNOTS + 1)), (0.5,) * (MAX_KNOTS + 1)),
+    ],
+)
+def test_what_is_no_rising_curve_of_probabilities_is_no_table(
+    x: tuple[float, ...], p: tuple[float, ...]
+) -> None:
+    with pytest.raises(BadTable):
+        Table(x, p)
+
+
+def test_a_curve_of_few_points_is_kept_as_it_is() -> None:
+    x = np.linspace(-3, 3, MAX_KNOTS)
+    p = np.sort(np.random.default_rng(1).uniform(0.01, 0.99, MAX_KNOTS))
+    table, error = tabulate(x, p)
+    assert (table.x, table.p, error) == (tuple(x), tuple(p), 0.0)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 300))
+def test_the_error_of_tabulation_is_the_largest_at_the_points_of_the_curve(seed: int, points: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.unique(rng.normal(0, 2, points))
+    p = np.sort(rng.uniform(0.001, 0.999, len(x)))
+    table, error = tabulate(x, p)
+    assert len(table.x) <= MAX_KNOTS
+    assert error == np.abs(table(x) - p).max()
+    assert error > 0 or len(x) <= MAX_KNOTS
+
+
+def test_a_sigmoid_over_all_odds_is_tabulated_within_a_thousandth() -> None:
+    platt = Platt(a=1.0, b=0.0, low=-20.0, high=20.0)
+    table, error = tabulate(*platt.curve())
+    scores = np.linspace(-20, 20, 100_001)
+    assert error < 5e-4
+    assert np.abs(table(scores) - platt.predict(scores)).max() < 1e-3
+
+
+def test_sure_claims_are_cut_to_what_a_table_may_say() -> None:
+    table, error = tabulate([-30.0, 30.0], [0.0, 1.0])
+    assert table.p == (LOWEST, HIGHEST)
+    assert error == 0.0
