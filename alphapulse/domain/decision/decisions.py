@@ -1,9 +1,9 @@
 """What was decided and why, also where the answer was no; how claims were calibrated; what parameters count.
 
-Stream ``decisions-{venue}-{symbol}-{strategy}.{version}``: DecisionMade, ParametersAdapted and (domain/signals)
-OutcomeRecorded of one market under one strategy version, in the order in which they follow from the log: the
-n-th event of the stream is the n-th that the log gives. Stream ``calibration-{strategy}.{version}-{part}``:
-CalibrationFitted. Every number of a decision can be derived again from the numbers beside it, from the
+Stream ``decisions-{venue}-{symbol}-{strategy}.{version}``: DecisionMade, ParametersAdapted and (see
+domain/signals) OutcomeRecorded of one market under one strategy version, in the order in which they follow
+from the log: the n-th event of the stream is the n-th that the log gives. Stream
+``calibration-{strategy}.{version}-{part}``: CalibrationFitted. Every number of a decision can be derived again from the numbers beside it, from the
 calibration it names and from the bars up to ``position``. Times are ns by the venue's clock, prices in quote
 currency.
 """
@@ -45,8 +45,11 @@ class CastVote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Proposed(msgspec.Struct, frozen=True, kw_only=True):
-    """One geometry that was weighed: ``base`` = stop distance / (stop + target distance), ``raw`` log-odds of the
-    target first, ``expected_bps`` by the raw odds after costs."""
+    """One geometry that was weighed.
+
+    ``base`` = stop distance / (stop + target distance), ``raw`` log-odds of the target first,
+    ``expected_bps`` by the raw odds after costs.
+    """
 
     stop: float
     target: float
@@ -71,8 +74,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 class GateReading(msgspec.Struct, frozen=True, kw_only=True):
     """``needed`` = (stop distance + costs) / (target + stop distance); ``margin`` = confidence - needed.
 
-    The breaker: ``wins`` of the last ``outcomes`` candidates of this market and timeframe that passed the other two
-    rules, their mean claim, and the upper bound of the win rate.
+    The breaker: ``wins`` of the last ``outcomes`` candidates of this market and timeframe that passed the
+    other two rules, their mean claim, and the upper bound of the win rate.
     """
 
     threshold: float
@@ -87,7 +90,10 @@ class GateReading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DecisionMade(msgspec.Struct, frozen=True, kw_only=True):
-    """A candidate: enough voters agreed on a direction when a bar had closed. ``verdict`` says what became of it."""
+    """A candidate: enough voters agreed on a direction when a bar had closed.
+
+    ``verdict`` says what became of it.
+    """
 
     decision: str  # id: strategy.version/venue:symbol/timeframe/bar start in minutes
     strategy: str

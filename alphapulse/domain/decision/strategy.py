@@ -81,7 +81,10 @@ class Learning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Risk(msgspec.Struct, frozen=True, kw_only=True):
-    """Costs, size and limits. Shares are of the equity, which begins at 1 and follows the strategy's closed signals."""
+    """Costs, size and limits.
+
+    Shares are of the equity, which begins at 1 and follows the strategy's closed signals.
+    """
 
     fee_bps: float = 5.0  # a side
     slippage_bps: float = 2.0

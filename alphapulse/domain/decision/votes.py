@@ -24,7 +24,7 @@ Int8s = NDArray[np.int8]
 
 LONG, SHORT, ABSTAINS = 1, -1, 0
 
-# What a view may hold besides features of bars, each NaN where it is not there. Known by the row's known time.
+# What a view may hold besides features of bars, known by the row's known time; NaN where it is not there.
 CONTEXT = (
     "funding_rate",  # fraction per 8 h, the last one settled
     "funding_mean",  # decayed mean of the rates before it

@@ -3,8 +3,8 @@
 Stream ``signals-{strategy}``: SignalIssued, ExitRecommended, SignalClosed of all versions and markets of a
 strategy. Numbers are 1, 2, 3 … without gaps, whoever decides: the number is taken by appending here, in the
 same transaction as the decision, and a writer that was overtaken decides again. Stream
-``decisions-{venue}-{symbol}-{strategy}.{version}`` holds OutcomeRecorded, also of candidates that were refused. Times are ns by the
-venue's clock, prices in quote currency, sizes shares of equity.
+``decisions-{venue}-{symbol}-{strategy}.{version}`` holds OutcomeRecorded, also of candidates that were
+refused. Times are ns by the venue's clock, prices in quote currency, sizes shares of equity.
 """
 
 import msgspec
@@ -34,7 +34,7 @@ class SignalIssued(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExitRecommended(msgspec.Struct, frozen=True, kw_only=True):
-    """The voters now speak for the other side, clearly enough: the signal stays open until the market closes it."""
+    """The voters now speak for the other side, clearly enough; only the market closes the signal."""
 
     strategy: str
     number: int
