@@ -3,9 +3,9 @@
 Stream ``decisions-{venue}-{symbol}-{strategy}.{version}``: DecisionMade, ParametersAdapted and (see
 domain/signals) OutcomeRecorded of one market under one strategy version, in the order in which they follow
 from the log: the n-th event of the stream is the n-th that the log gives. Stream
-``calibration-{strategy}.{version}-{part}``: CalibrationFitted. Every number of a decision can be derived again from the numbers beside it, from the
-calibration it names and from the bars up to ``position``. Times are ns by the venue's clock, prices in quote
-currency.
+``calibration-{strategy}.{version}-{part}``: CalibrationFitted. Every number of a decision can be derived
+again from the numbers beside it, from the calibration it names and from the bars up to ``position``. Times
+are ns by the venue's clock, prices in quote currency.
 """
 
 import msgspec
