@@ -5,11 +5,12 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
+from msgspec.structs import astuple
+
 from alphapulse.domain.analysis.closing import Closing
 from alphapulse.domain.analysis.pieces import Piece
 from alphapulse.domain.analysis.watching import Watched
 
-_PIECE = attrgetter(*(field.name for field in fields(Piece)))
 _WATCHED = attrgetter(*(field.name for field in fields(Watched)))
 
 
@@ -17,7 +18,7 @@ def written(state: Closing) -> str:
     """The part of ``state`` that has no column of its own."""
     content = {
         "last": state.last,
-        "open": [piece and _PIECE(piece) for piece in state.open],
+        "open": [piece and astuple(piece) for piece in state.open],
         "watched": _WATCHED(state.watched),
     }
     return json.dumps(content, separators=(",", ":"))

@@ -13,27 +13,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from alphapulse.domain.analysis.bars import AFTER_GAP, Bars
-from alphapulse.domain.analysis.bars import BACK_FILLED as BAR_BACK_FILLED
-from alphapulse.domain.analysis.bars import RECEIVE_TIME as BAR_RECEIVE_TIME
-from alphapulse.domain.analysis.bars import SUPPLIED as BAR_SUPPLIED
-from alphapulse.domain.analysis.fields import INPUTS, Floats, Int64s
+from alphapulse.domain.analysis.closing_clock import BulkClock, Clock, Step, StepClock, StepsClock, VenueClock
+from alphapulse.domain.analysis.closing_frame import FRAMES, NEVER, ORIGINS, Closed, Frame
 from alphapulse.domain.analysis.pieces import (
     NO_COUNT,
     NO_SIDE,
     NO_VOLUME,
-    OF_TRADES,
     SIDED,
     SUPPLIED,
     Piece,
     Stack,
+    pieces_of,
+    with_piece,
 )
 from alphapulse.domain.analysis.watching import Watched
 from alphapulse.domain.market import kernels as k
-from alphapulse.domain.market.candles import Batch, extent, fold_batches, venue_table
-from alphapulse.domain.market.columns import BACK_FILLED, RECEIVE_TIME, TradeColumns
+from alphapulse.domain.market.candles import Batch, check_sums, extent, fold_batches, venue_table
+from alphapulse.domain.market.columns import TradeColumns
 from alphapulse.domain.market.events import (
     BarsObserved,
     FeedConnected,
@@ -42,12 +39,12 @@ from alphapulse.domain.market.events import (
     TradesObserved,
     WatermarkPassed,
 )
-from alphapulse.domain.market.timeframes import LABELS, MINUTE_NS, bar_start
+from alphapulse.domain.market.timeframes import LABELS, MINUTE_NS
 
-FRAMES = tuple(LABELS)  # minutes, ascending
-NEVER = -(1 << 62)  # the start of the last bar where there is none
-_ORIGINS = {timeframe: int(bar_start(0, timeframe)) for timeframe in FRAMES}
-_LONGEST = FRAMES[-1]
+__all__ = ["FRAMES", "NEVER", "Closed", "Closing", "Fed", "close_bars"]
+
+# So few are looked at one by one: tables would cost more than what is in them.
+_FEW_STEPS, _FEW_TRADES = 4, 64
 
 Fed = TradesObserved | BarsObserved | FeedConnected | FeedLost | GapClosed | WatermarkPassed
 
@@ -61,18 +58,6 @@ class Closing:
     last: tuple[int, ...] = (NEVER,) * len(FRAMES)  # start of the last bar taken, minutes
     open: tuple[Piece | None, ...] = (None,) * len(FRAMES)
     watched: Watched = field(default_factory=Watched)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Closed:
-    """Bars that ended, and for each the first event with anything in it."""
-
-    bars: Bars
-    first_position: Int64s
-
-    def take(self, rows: slice) -> "Closed":
-        """The same bars, only ``rows``."""
-        return Closed(self.bars.take(rows), self.first_position[rows])
 
 
 def close_bars(
@@ -93,155 +78,17 @@ def close_bars(
     return closer.state(), closer.closed(instrument)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One event that may bring the clock further; ``batch``: its trades."""
-
-    clock: int
-    position: int
-    batch: Batch | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """How far each event brought the clock (ns, ascending), and the positions of those events.
-
-    ``moments`` is how far each trade brought it, in the order of the trades. ``delays`` (2, n) are the trades
-    whose own time lies behind the clock by then, and the clock: a bar that holds one was not whole before.
-    """
-
-    times: Int64s
-    positions: Int64s
-    moments: Int64s
-    delays: Int64s
-
-    @classmethod
-    def of(cls, high_water: int, steps: Sequence[_Step]) -> "_Clock":
-        moments, delays = list[Int64s](), [np.empty((2, 0), dtype=np.int64)]
-        for step in steps:
-            if step.batch is not None:
-                times = step.batch.columns.time
-                clock = np.maximum(np.maximum.accumulate(times), high_water)
-                moments.append(clock)
-                behind = times < clock
-                if behind.any():
-                    delays.append(np.stack([times[behind], clock[behind]]))
-            high_water = step.clock
-            moments.append(np.array([high_water]))
-        return cls(
-            np.array([step.clock for step in steps], dtype=np.int64),
-            np.array([step.position for step in steps], dtype=np.int64),
-            np.concatenate(moments),
-            np.concatenate(delays, axis=1),
-        )
-
-    @classmethod
-    def supplied(cls, ends: Int64s, position: int) -> "_Clock":
-        """Of a venue that says that bars have ended at ``ends``."""
-        return cls(ends, np.full(len(ends), position, dtype=np.int64), ends, np.empty((2, 0), dtype=np.int64))
-
-    def has_passed(self, start: int, timeframe: int) -> bool:
-        return (start + timeframe) * MINUTE_NS <= int(self.times[-1])
-
-    def ended(self, starts: Int64s, ends: Int64s) -> tuple[Int64s, Int64s]:
-        """When bars from ``starts`` to ``ends`` (ns, ascending) were known, and by which event."""
-        if self.moments is self.times:  # a venue says that they have ended at their ends, in one event
-            return ends, np.full(len(ends), self.positions[0], dtype=np.int64)
-        known = np.maximum(self.moments[np.searchsorted(self.moments, ends)], ends)
-        times, clock = self.delays
-        if len(times):
-            row = np.searchsorted(starts, times, side="right") - 1
-            inside = (row >= 0) & (times < ends[row])
-            np.maximum.at(known, row[inside], clock[inside])
-        return known, self.positions[np.searchsorted(self.times, ends)]
-
-
-@dataclass(slots=True)
-class _Frame:
-    """One timeframe during one call."""
-
-    timeframe: int
-    last: int
-    open: Piece | None
-    before: int = NEVER  # the last start before this call
-    known: tuple[_Clock | None, int] = (None, 0)  # when the last bar was, by the clock of the same events
-    chunks: list[tuple[NDArray[np.int64], Floats]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.before = self.last
-
-    def close_open(self, clock: _Clock, watched: Watched) -> None:
-        assert self.open is not None, "no bar is open"
-        piece, self.open = self.open, None
-        values = np.array(piece.values())[:, None]
-        self._emit(
-            np.array([piece.start]),
-            values,
-            np.array([[piece.first], [piece.last], [piece.flags]]),
-            clock,
-            watched,
-        )
-
-    def close_stack(self, stack: Stack, clock: _Clock, watched: Watched) -> None:
-        if len(stack):
-            numbers = np.stack([stack.first, stack.table[:, k.POSITION], stack.table[:, k.FLAGS]])
-            self._emit(stack.start, stack.values(), numbers, clock, watched)
-
-    def _emit(
-        self, start: Int64s, values: Floats, numbers: NDArray[np.int64], clock: _Clock, watched: Watched
-    ) -> None:
-        ends = (start + self.timeframe) * MINUTE_NS
-        known, position = clock.ended(start * MINUTE_NS, ends)
-        # No bar is known before the one before it.
-        floor = self.known[1] if self.known[0] is clock else 0
-        known = np.maximum(np.maximum.accumulate(known), floor)
-        self.known = (clock, int(known[-1]))
-        first, last, flags = numbers
-        flags = _bar_flags(flags) | watched.flags(start * MINUTE_NS, ends)
-        self.chunks.append((np.stack([start, known, position, first, last, flags]), values))
-        self.last = int(start[-1])
-
-    def feed(self, piece: Piece, clock: _Clock, watched: Watched) -> None:
-        """Take a smaller bar in. It is not taken when it is late, or of another base than the rest."""
-        start = int(bar_start(piece.start, self.timeframe))
-        if start <= self.last:
-            return
-        if self.open is not None and self.open.start < start:
-            self.close_open(clock, watched)
-        if self.open is None:
-            self.open = piece.at(start)
-        elif self.open.start == start and self.open.base == piece.base:
-            self.open = self.open.merged(piece)
-
-    def feed_stack(self, rolled: Stack, clock: _Clock, watched: Watched) -> None:
-        """Take bars in that were rolled up to this timeframe."""
-        rolled = rolled.take(slice(int(np.searchsorted(rolled.start, self.last, side="right")), None))
-        if self.open is not None:
-            rolled = rolled.take(slice(int(np.searchsorted(rolled.start, self.open.start)), None))
-        if not len(rolled):
-            return
-        self.feed(rolled.piece(0), clock, watched)
-        if len(rolled) > 1:
-            self.close_open(clock, watched)
-            self.close_stack(rolled.take(slice(1, -1)), clock, watched)
-            self.open = rolled.piece(len(rolled) - 1)
-
-    def end(self, clock: _Clock, watched: Watched) -> None:
-        """Close the open bar when the clock has passed its end."""
-        if self.open is not None and clock.has_passed(self.open.start, self.timeframe):
-            self.close_open(clock, watched)
-
-
 class _Closer:
     """One instrument during one call: collects events that can be folded together, and folds them."""
 
     def __init__(self, state: Closing) -> None:
         self.high_water, self.late, self.watched = state.high_water, state.late, state.watched
         self.frames = [
-            _Frame(timeframe, last, piece)
+            Frame(timeframe, last, piece)
             for timeframe, last, piece in zip(FRAMES, state.last, state.open, strict=True)
         ]
-        self.steps: list[_Step] = []
+        self._given = state.open
+        self.steps: list[Step] = []
         self.settled = self.high_water  # how far the clock had come before ``steps``
 
     def state(self) -> Closing:
@@ -249,7 +96,10 @@ class _Closer:
             high_water=self.high_water,
             late=self.late,
             last=tuple(f.last for f in self.frames),
-            open=tuple(f.open and f.open.reduced() for f in self.frames),
+            open=tuple(
+                given if frame.open is given else frame.open and frame.open.reduced()
+                for frame, given in zip(self.frames, self._given, strict=True)
+            ),
             watched=self.watched,
         )
 
@@ -265,19 +115,19 @@ class _Closer:
                     self._step(position, time, None)
             case FeedConnected() | FeedLost() | GapClosed():
                 self.settle()  # what ended before is judged by what was known before
-                needed = int(bar_start(self.high_water // MINUTE_NS, _LONGEST)) * MINUTE_NS
+                needed = self.frames[-1].start_of(self.high_water // MINUTE_NS) * MINUTE_NS
                 self.watched = self.watched.after(event, self.high_water, needed)
             case other:
                 raise TypeError(f"{other!r} is none of the events that bars are made of")
 
     def _step(self, position: int, time: int, batch: Batch | None) -> None:
         self.high_water = max(self.high_water, time)
-        self.steps.append(_Step(self.high_water, position, batch))
+        self.steps.append(Step(self.high_water, position, batch))
 
     def _trades(self, position: int, columns: TradeColumns) -> None:
         box = extent(columns)
         if box.time_lo >= self._taken_until() * MINUTE_NS:
-            self._step(position, box.time_hi, Batch(_sided(columns), box, position, 0))
+            self._step(position, box.time_hi, Batch(columns, box, position, 0))
             return
         # Some may be late: what was taken must be known first, and what these trades end ends by them.
         self.settle()
@@ -286,7 +136,7 @@ class _Closer:
         batch = None
         if keep.any():
             kept = columns.take(keep)
-            batch = Batch(_sided(kept), extent(kept), position, 0)
+            batch = Batch(kept, extent(kept), position, 0)
         self._step(position, box.time_hi, batch)
         self.settle()
 
@@ -297,20 +147,38 @@ class _Closer:
     def settle(self) -> None:
         """Fold the events that were collected."""
         steps, self.steps = self.steps, []
-        if steps:
+        if len(steps) <= _FEW_STEPS and sum(len(s.batch.columns) for s in steps if s.batch) <= _FEW_TRADES:
+            for step in steps:
+                self._fold_few(step)
+                self.settled = step.clock
+        else:
             self._fold(steps)
         self.settled = self.high_water
 
-    def _fold(self, steps: Sequence[_Step]) -> None:
-        batches = [step.batch for step in steps if step.batch is not None]
+    def _fold_few(self, step: Step) -> None:
+        """As ``_fold``, of one event with few trades, in plain integers."""
+        clock, minute, bars = StepClock(self.settled, step), self.frames[0], list[Piece]()
+        if step.batch is not None:
+            check_sums(step.batch)
+            bars = pieces_of(step.batch.columns, step.position)
+        if minute.open is not None:
+            bars, minute.open = with_piece(bars, minute.open), None
+        still_open = None
+        if bars and not minute.has_ended(bars[-1].start, clock):
+            still_open = bars.pop()
+        self._close_minutes(bars, clock)
+        minute.open = still_open
+        self._larger(bars, clock)
+
+    def _fold(self, steps: Sequence[Step]) -> None:
+        batches = [_sided(step.batch) for step in steps if step.batch is not None]
         partials = fold_batches(batches, timeframes=(1,)) if batches else []
         if len(partials) > 1:  # exponents too far apart for one table
             for step in steps:
                 self._fold([step])
                 self.settled = step.clock
             return
-        clock = _Clock.of(self.settled, steps)
-        stack = None
+        clock, stack = StepsClock.of(self.settled, steps), None
         if partials:
             table = partials[0].tables[1]
             reach = np.maximum.accumulate([batch.extent.time_hi for batch in batches])
@@ -320,7 +188,7 @@ class _Closer:
             stack = Stack(table, first, 1, partials[0].price_exponent, partials[0].size_exponent)
         self._minutes(stack, clock)
 
-    def _minutes(self, stack: Stack | None, clock: _Clock) -> None:
+    def _minutes(self, stack: Stack | None, clock: StepsClock) -> None:
         """Bring the 1m bars up to ``clock`` with the trades in ``stack``, then the larger ones."""
         minute, heads = self.frames[0], list[Piece]()
         if stack is not None and minute.open is not None:
@@ -335,28 +203,37 @@ class _Closer:
             stack = stack.take(slice(split, None))
         elif minute.open is not None:
             heads, minute.open = [minute.open], None
-        if stack is not None and len(stack) and not clock.has_passed(int(stack.start[-1]), 1):
+        if stack is not None and len(stack) and not minute.has_ended(int(stack.start[-1]), clock):
             still_open, stack = stack.piece(len(stack) - 1), stack.take(slice(-1))
-        elif heads and not clock.has_passed(heads[-1].start, 1):
+        elif heads and not minute.has_ended(heads[-1].start, clock):
             still_open = heads.pop()
         else:
             still_open = None
-        for piece in heads:
-            minute.open = piece
-            minute.close_open(clock, self.watched)
+        self._close_minutes(heads, clock)
         if stack is not None:
             minute.close_stack(stack, clock, self.watched)
         minute.open = still_open
-        self._larger(1, heads, stack, clock)
+        self._roll_up(1, heads, stack, clock)
 
-    def _larger(self, base: int, heads: Sequence[Piece], stack: Stack | None, clock: _Clock) -> None:
-        """Feed closed bars of ``base`` minutes to all larger timeframes."""
-        rolled = stack
+    def _close_minutes(self, bars: Sequence[Piece], clock: Clock) -> None:
+        for piece in bars:
+            self.frames[0].open = piece
+            self.frames[0].close_open(clock, self.watched)
+
+    def _larger(self, minutes: Sequence[Piece], clock: Clock) -> None:
+        """Feed closed 1m bars to all larger timeframes."""
+        for frame in self.frames[1:]:
+            for piece in minutes:
+                frame.feed(piece, clock, self.watched)
+            frame.end(clock, self.watched)
+
+    def _roll_up(self, base: int, heads: Sequence[Piece], rolled: Stack | None, clock: BulkClock) -> None:
+        """The same of closed bars of ``base`` minutes: ``heads``, then those ``rolled`` up."""
         for frame in self.frames[FRAMES.index(base) + 1 :]:
             for piece in heads:
                 frame.feed(piece, clock, self.watched)
             if rolled is not None and len(rolled):
-                rolled = rolled.rolled(frame.timeframe, _ORIGINS[frame.timeframe])
+                rolled = rolled.rolled(frame.timeframe, ORIGINS[frame.timeframe])
                 frame.feed_stack(rolled, clock, self.watched)
             frame.end(clock, self.watched)
 
@@ -379,7 +256,7 @@ class _Closer:
         for part in self._beside_open(frame, stack):
             self._supplied(frame, part, position)
 
-    def _beside_open(self, frame: _Frame, stack: Stack) -> Iterator[Stack]:
+    def _beside_open(self, frame: Frame, stack: Stack) -> Iterator[Stack]:
         """``stack``, cut where the open bar of its timeframe comes in between; that bar ends or gives way."""
         if frame.open is None or stack.start[-1] < frame.open.start:
             yield stack
@@ -395,56 +272,22 @@ class _Closer:
             yield stack.take(slice(split))
             yield stack.take(slice(split, None))
 
-    def _supplied(self, frame: _Frame, stack: Stack, position: int) -> None:
-        ends = (stack.start + frame.timeframe) * MINUTE_NS
-        clock = _Clock.supplied(ends, position)
+    def _supplied(self, frame: Frame, stack: Stack, position: int) -> None:
+        clock = VenueClock(int(stack.start[-1] + frame.timeframe) * MINUTE_NS, position)
         heads = list[Piece]()
         if frame.open is not None and frame.open.start < stack.start[0]:
             # The venue says that later bars have ended, so this one has. Trades have fed nothing larger yet.
             heads = [frame.open] if frame.timeframe == 1 else []
             frame.close_open(clock, self.watched)
         frame.close_stack(stack, clock, self.watched)
-        self._larger(frame.timeframe, heads, stack, clock)
+        self._roll_up(frame.timeframe, heads, stack, clock)
 
     def closed(self, instrument: str) -> Mapping[int, Closed]:
-        return {f.timeframe: _closed(instrument, f) for f in self.frames if f.chunks}
+        return {frame.timeframe: frame.closed(instrument) for frame in self.frames if frame.numbers}
 
 
-def _closed(instrument: str, frame: _Frame) -> Closed:
-    numbers = np.concatenate([chunk[0] for chunk in frame.chunks], axis=1)
-    prices = np.concatenate([chunk[1] for chunk in frame.chunks], axis=1)
-    start, known, position, first, last, flags = numbers
-    previous = np.concatenate(([frame.before], start[:-1]))
-    flags |= ((start > previous + frame.timeframe) & (previous != NEVER)) * AFTER_GAP
-    values = np.empty((INPUTS, len(start)))
-    values[0], values[1:] = start, prices
-    bars = Bars(
-        instrument=instrument,
-        timeframe=frame.timeframe,
-        values=values,
-        known_time=known,
-        position=position,
-        input_position=last,
-        flags=flags,
-    )
-    return Closed(bars, first)
-
-
-def _sided(columns: TradeColumns) -> TradeColumns:
-    """``columns`` with a flag on trades of which the taker's side is known."""
-    return replace(columns, flags=columns.flags | (columns.side != 0).astype(np.uint8) * np.uint8(SIDED))
-
-
-def _bar_flags(flags: Int64s) -> Int64s:
-    """Flags of pieces as those of bars."""
-    assert OF_TRADES < SUPPLIED, "flags of trades take eight bits"
-    found = np.zeros(len(flags), dtype=np.int64)
-    some = int(np.bitwise_or.reduce(flags))
-    for of_piece, of_bar in (
-        (SUPPLIED, BAR_SUPPLIED),
-        (BACK_FILLED, BAR_BACK_FILLED),
-        (RECEIVE_TIME, BAR_RECEIVE_TIME),
-    ):
-        if some & of_piece:
-            found |= (flags & of_piece != 0) * of_bar
-    return found
+def _sided(batch: Batch) -> Batch:
+    """``batch`` with a flag on trades of which the taker's side is known."""
+    columns = batch.columns
+    flags = columns.flags | (columns.side != 0).astype(np.uint8) * np.uint8(SIDED)
+    return replace(batch, columns=replace(columns, flags=flags))

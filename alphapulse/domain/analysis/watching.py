@@ -66,6 +66,16 @@ class Watched:
         fetched = Intervals.of(self.filled).overlap(starts, ends)
         return np.asarray(unseen * FEED_DOWN | fetched * BACK_FILLED, dtype=np.int64)
 
+    def flag(self, start: int, end: int) -> int:
+        """The same of one bar."""
+        if self.first is None:
+            return 0
+        # What lies past the connection is known: is the rest, in one interval? They neither meet nor touch.
+        rest = end if self.connected is None else min(end, self.connected)
+        seen = start >= rest or any(a <= start and rest <= b for a, b in self.known)
+        fetched = any(a < end and start < b for a, b in self.filled)
+        return (end > self.first and not seen) * FEED_DOWN | fetched * BACK_FILLED
+
 
 def _kept(pairs: list[tuple[int, int]], needed_from: int) -> Pairs:
     merged = [pair for pair in Intervals.of(pairs).pairs() if pair[1] > needed_from]

@@ -127,14 +127,24 @@ def _runs(batches: Sequence[Batch]) -> Iterator[_Run]:
             continue
         if run:
             yield run
+        check_sums(batch)
         run = _Run(batch.columns.price_exponent, batch.columns.size_exponent)
-        if not run.admit(batch, MAX_EVENT_SUM):
-            raise SumTooLarge(
-                f"event at {batch.position}: {len(batch.columns)} trades of up to {batch.extent.price} x "
-                f"{batch.extent.size} (mantissas) may sum to over {MAX_EVENT_SUM}"
-            )
+        run.admit(batch, MAX_EVENT_SUM)
     if run:
         yield run
+
+
+def check_sums(batch: Batch) -> None:
+    """
+    Raises:
+        SumTooLarge: the trades of the event are over the limit.
+    """
+    price, size, rows = batch.extent.price, batch.extent.size, len(batch.columns)
+    if price >> 63 or size >> 63 or max(price, 1) * size * rows > MAX_EVENT_SUM:
+        raise SumTooLarge(
+            f"event at {batch.position}: {rows} trades of up to {price} x {size} (mantissas) "
+            f"may sum to over {MAX_EVENT_SUM}"
+        )
 
 
 def _fold_run(run: _Run, last_time: int | None, timeframes: Sequence[int]) -> PartialBars:

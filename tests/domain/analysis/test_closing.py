@@ -1,7 +1,9 @@
 """Bars as they end: against an oracle of plain Python, in any cuts, with what was watched."""
 
 from fractions import Fraction
+from functools import reduce
 from itertools import pairwise
+from operator import or_
 from typing import Any
 
 import hypothesis.strategies as st
@@ -9,9 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from alphapulse.domain.analysis.bars import AFTER_GAP, BACK_FILLED, FEED_DOWN, SUPPLIED
+from alphapulse.domain.analysis.bars import AFTER_GAP, BACK_FILLED, FEED_DOWN, RECEIVE_TIME, SUPPLIED
 from alphapulse.domain.analysis.closing import FRAMES, Closed, Closing, close_bars
 from alphapulse.domain.analysis.watching import MAX_INTERVALS, Watched
+from alphapulse.domain.market import columns
+from alphapulse.domain.market.candles import SumTooLarge
 from alphapulse.domain.market.columns import BarColumns, TradeColumns
 from alphapulse.domain.market.events import (
     BarsObserved,
@@ -32,7 +36,7 @@ Trade = tuple[float, int, int, int]  # minute after T0, price and size as mantis
 
 
 def trades(
-    *rows: Trade, first_id: int = 1, price_exponent: int = 2, size_exponent: int = 3
+    *rows: Trade, first_id: int = 1, price_exponent: int = 2, size_exponent: int = 3, flag: int = 0
 ) -> TradesObserved:
     n = len(rows)
     return TradesObserved(
@@ -43,7 +47,7 @@ def trades(
             size=np.array([r[2] for r in rows], dtype=np.int64),
             side=np.array([r[3] for r in rows], dtype=np.int8),
             id=np.arange(first_id, first_id + n, dtype=np.int64),
-            flags=np.zeros(n, dtype=np.uint8),
+            flags=np.full(n, flag, dtype=np.uint8),
             price_exponent=price_exponent,
             size_exponent=size_exponent,
         ),
@@ -119,6 +123,10 @@ def play(log: list[Any], cuts: list[int] | None = None) -> tuple[Closing, dict[i
     return state, rows
 
 
+# Of a trade, and of the bar that it is in.
+BAR_FLAGS = {0: 0, columns.RECEIVE_TIME: RECEIVE_TIME, columns.BACK_FILLED: BACK_FILLED}
+
+
 class Oracle:
     """The rules, one trade at a time."""
 
@@ -148,7 +156,8 @@ class Oracle:
                 self.moments.append((int(c.time[i]), clock))
                 price = Fraction(int(c.price[i]), 10**c.price_exponent)
                 size = Fraction(int(c.size[i]), 10**c.size_exponent)
-                trade = (int(c.time[i]), int(c.id[i]), price, size, int(c.side[i]), position)
+                flag = BAR_FLAGS[int(c.flags[i])]
+                trade = (int(c.time[i]), int(c.id[i]), price, size, int(c.side[i]), position, flag)
                 self.minutes.setdefault(minute, []).append(trade)
             self.high_water = max(self.high_water, int(c.time.max()))
         for minute in sorted(self.minutes):
@@ -196,7 +205,7 @@ class Oracle:
                 position,
                 min(t[5] for t in inside),
                 max(t[5] for t in inside),
-                after_gap,
+                reduce(or_, (t[6] for t in inside), after_gap),
             )
         )
 
@@ -221,7 +230,8 @@ def logs(draw: st.DrawFn) -> list[Any]:
             for _ in range(draw(st.integers(1, 4)))
         ]
         exponents = draw(st.sampled_from([(2, 3), (2, 3), (0, 8), (18, 0), (6, 18)]))
-        log.append(trades(*batch, first_id=ident, price_exponent=exponents[0], size_exponent=exponents[1]))
+        units = {"price_exponent": exponents[0], "size_exponent": exponents[1]}
+        log.append(trades(*batch, first_id=ident, flag=draw(st.sampled_from([0, 0, *BAR_FLAGS])), **units))
         ident += len(batch)
     return log
 
@@ -234,6 +244,15 @@ def test_bars_are_those_of_the_rules_said_trade_by_trade(log: list[Any]) -> None
     state, rows = play(log)
     assert rows == oracle.rows
     assert (state.high_water, state.late) == (oracle.high_water, oracle.late)
+
+
+@given(logs())
+def test_an_event_with_few_trades_ends_the_same_bars_as_in_a_crowd(log: list[Any]) -> None:
+    """Few trades are looked at one by one, many in tables."""
+    n = 200
+    crowd = trades(*[(-9.0, 100, 1, 1)] * n, first_id=10**6)
+    tables, one_by_one = play([crowd, *log]), play([crowd, *log], list(range(len(log) + 2)))
+    assert tables == one_by_one
 
 
 @given(logs(), st.data())
@@ -398,3 +417,28 @@ def test_sums_beyond_64_bits_are_rounded_once() -> None:
     size = 9_007_199_254_740_993  # 2**53 + 1, no float64
     _, rows = play([trades(*[(0.1, 1, size, 1)] * 2000, size_exponent=0), passed(1)])
     assert rows[1][0][5] == float(2000 * size)
+
+
+@pytest.mark.parametrize("n", [2, 2000])
+def test_trades_of_one_event_that_are_too_large_for_exact_sums_are_refused(n: int) -> None:
+    huge = (1 << 62) + 1
+    with pytest.raises(SumTooLarge, match=f"event at 20: {n} trades of up to {huge} x {huge}"):
+        play([trades((0.1, 1, 1, 1)), trades(*[(0.2, huge, huge, 1)] * n)])
+
+
+MOMENTS = st.integers(0, 12)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["connected", "lost", "filled", "gap"]), MOMENTS, MOMENTS), max_size=8)
+)
+def test_what_was_watched_of_one_bar_is_what_was_watched_of_many(facts: list[tuple[str, int, int]]) -> None:
+    seen = Watched()
+    for kind, a, b in facts:
+        made: Any = {"connected": connected, "lost": lost}.get(kind)
+        fact = made(a) if made else gap(a, b, filled=kind == "filled")
+        seen = seen.after(fact, round((T0 + b) * MINUTE_NS), 0)
+    starts = (T0 + np.repeat(np.arange(13), 4)) * MINUTE_NS
+    ends = starts + np.tile(np.array([1, 2, 5, 20]), 13) * MINUTE_NS
+    one_by_one = [seen.flag(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    assert seen.flags(starts, ends).tolist() == one_by_one
