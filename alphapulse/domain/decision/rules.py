@@ -90,7 +90,8 @@ def voter(name: str, title: str, *, model: str = "", **takes: Number) -> Callabl
     def join(rule: type[Rule]) -> type[Rule]:
         rule.name, rule.takes = name, takes
         defaults = {n: number.default for n, number in takes.items()}
-        register(Kind(name=name, title=title, parameters=defaults, model=model, make=rule))
+        kind = Kind(name=name, title=title, parameters=defaults, model=model, version=rule.version, make=rule)
+        register(kind)
         return rule
 
     return join

@@ -1,6 +1,6 @@
 """A strategy: who votes, when a candidate is good enough, what it may risk. Versions never change.
 
-Stream ``strategy-{name}``: events, then the decider. Times are in minutes where they name a timeframe;
+Stream ``strategy-{name}``: its events; who decides about them is in strategy_decider.py. Times are in minutes where they name a timeframe;
 ``_bps`` are basis points of the price, ``_ratio`` are fractions. What decides anything stands in here or
 in an event of the log, so a decision can be made again from the log alone.
 """
@@ -92,6 +92,7 @@ class Risk(msgspec.Struct, frozen=True, kw_only=True):
     risk_ratio: float = 0.005  # of equity lost at the stop, by fixed_fractional
     volatility_ratio: float = 0.01  # of equity that one average true range may move, by volatility_target
     kelly_cap: float = 0.25  # share of the full Kelly fraction
+    min_size_ratio: float = 0.001  # under which a signal is not worth its number
     max_size_ratio: float = 1.0  # notional of one signal
     max_exposure_ratio: float = 3.0  # notional of all open signals
     max_open: int = 20
@@ -101,6 +102,7 @@ class Risk(msgspec.Struct, frozen=True, kw_only=True):
     max_drawdown_ratio: float = 0.15  # then no more until a new version
     cooldown_bars: int = 3  # after a stop, in that market
     depth_ratio: float = 0.1  # of the depth within 10 bps, where a book is known
+    capital_quote: float = 10_000.0  # what an equity of 1 stands for, where sizes are held against a book
 
 
 class StrategyDefined(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -128,6 +130,7 @@ class StrategyDefined(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     adaptations: tuple[Adaptation, ...] = ()
     parts: int = 1
     label: str = PRODUCTION
+    code_versions: dict[str, int] = {}  # of the indicators that its voters and the engine look at
     digest: str = ""  # of all that decides: not of name, owner, description
 
 

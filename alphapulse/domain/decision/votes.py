@@ -120,13 +120,15 @@ class Kind:
     """A sort of voter. ``make`` raises BadVoter where parameters or the model do not fit.
 
     ``model`` is the kind of fitted model that it needs; empty: none. One that needs a model abstains, with
-    a reason, while there is none: the engine does not make it before.
+    a reason, while there is none: the engine does not make it before. ``version`` is that of the voters
+    that ``make`` makes.
     """
 
     name: str  # group.name, such as technical.momentum
     title: str
     parameters: Mapping[str, float] = field(default_factory=dict)  # defaults
     model: str = ""
+    version: int = 1
     make: Callable[[Mapping[str, float], FittedModel | None], Voter]
 
     def made(self, given: Mapping[str, float], model: FittedModel | None = None) -> Voter:
