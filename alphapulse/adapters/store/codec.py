@@ -5,7 +5,7 @@ register the new version here and an upcaster from the old one; see docs/event-s
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
@@ -26,6 +26,7 @@ from alphapulse.domain.market.events import (
     TradesObserved,
     WatermarkPassed,
 )
+from alphapulse.domain.market.fundamentals import FundingObserved, HeadlinesObserved, settlement
 from alphapulse.domain.ports import Envelope, NewEvent, Recorded, StoredRecord, UndecodableEvent, UnknownEvent
 
 _EVENT_IDS = UUID("6f1e6b1c-3a52-5d0e-9d1c-0a5b6f7e8d90")  # namespace of derived ids, chosen once
@@ -196,6 +197,16 @@ def _bounds(event: TradesObserved) -> tuple[int, int]:
     return int(ids.min()), int(ids.max())
 
 
+def _settlements(event: FundingObserved) -> tuple[int, int]:
+    minutes = settlement(event.columns.time)
+    return int(minutes.min()), int(minutes.max())
+
+
+def _headline_keys(event: HeadlinesObserved) -> tuple[int, int]:
+    keys = [headline.key for headline in event.headlines]
+    return min(keys), max(keys)
+
+
 FORMS: Mapping[str, Form] = {
     "market.trades_observed.v1": Form(
         type=TradesObserved,
@@ -211,6 +222,17 @@ FORMS: Mapping[str, Form] = {
         load=bytes,
         build=columnar.decode_bars,
         time=lambda e: int(e.columns.start.max()),
+    ),
+    "market.funding_observed.v1": Form(
+        type=FundingObserved,
+        write=columnar.encode_funding,
+        load=bytes,
+        build=columnar.decode_funding,
+        ids=_settlements,
+        time=lambda e: int(e.columns.time.max()),
+    ),
+    "news.headlines_observed.v1": replace(
+        json_form(HeadlinesObserved, lambda e: max(h.time for h in e.headlines)), ids=_headline_keys
     ),
     "feed.connected.v1": json_form(FeedConnected, lambda e: e.time),
     "feed.lost.v1": json_form(FeedLost, lambda e: e.time),

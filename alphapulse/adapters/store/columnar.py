@@ -1,4 +1,4 @@
-"""Trades and bars as bytes: 4 to 7 bytes a trade instead of 77 for a row.
+"""Trades, bars and funding rates as bytes: 4 to 7 bytes a trade instead of 77 for a row.
 
 A state is 3 bytes of magic, kind and format version, then one zstd frame (level 1, checksummed) of:
 header, integer columns, packed sides, flags. Each integer column is divided by the largest power of
@@ -29,6 +29,7 @@ from alphapulse.domain.market.columns import (
     UInt8s,
 )
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
+from alphapulse.domain.market.fundamentals import MAX_INTERVAL_HOURS, FundingColumns, FundingObserved
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.ports import UndecodableEvent
 
@@ -36,6 +37,7 @@ UInt64s = NDArray[np.uint64]
 
 _TRADES_MAGIC = b"\xa9T\x01"
 _BARS_MAGIC = b"\xa9B\x01"
+_FUNDING_MAGIC = b"\xa9F\x01"
 _HEADER = struct.Struct("<HBBBB")  # rows, price exponent, size or volume exponent, extras, bytes of text
 _HAS_UNKNOWN_SIDES, _HAS_FLAGS = 1, 2
 _MAX_TEXT = 255
@@ -45,6 +47,7 @@ _TRADE_COLUMNS = 4  # time, price, size, id
 _BAR_COLUMNS = 7  # start, open, high, low, close, volume, trade count
 _TRADE_DELTAS = np.array([True, True, False, True])
 _BAR_DELTAS = np.array([True, True, True, True, True, False, False])
+_FUNDING_DELTAS = np.array([True, False, False])  # time, rate, interval in hours
 _NO_SIDES, _NO_FLAGS = np.empty(0, np.int8), np.empty(0, np.uint8)
 
 # 10**e = 5**e * 2**e: a multiple of 5**e times the inverse of 5**e modulo 2**64 is the exact quotient,
@@ -267,6 +270,49 @@ def decode_bars(state: bytes) -> BarsObserved:
             volume_exponent=volume_exponent,
         ),
     )
+
+
+def encode_funding(event: FundingObserved) -> bytes:
+    """The stored state of ``event``.
+
+    Raises:
+        ValueError: no rows or over 10,000, columns that differ in length, an exponent or interval
+            out of range.
+    """
+    c = event.columns
+    columns = _stack((c.time, c.rate, c.interval_hours))
+    _check_intervals(columns[2])
+    packed, extras = _packed(columns, _FUNDING_DELTAS, _NO_SIDES, _NO_FLAGS)
+    text = f"{event.instrument.venue}\n{event.instrument.symbol}"
+    return _FUNDING_MAGIC + _compress(_header(columns.shape[1], c.rate_exponent, 0, extras, text), packed)
+
+
+def decode_funding(state: bytes) -> FundingObserved:
+    """The event whose state this is.
+
+    Raises:
+        UndecodableEvent: the bytes are damaged, or no funding rates.
+    """
+    data, rows, exponent, other, extras, text, at = _open(state, _FUNDING_MAGIC)
+    if extras or other or len(text) != 2:
+        raise UndecodableEvent(f"a header of funding with extras {extras}, {other} and texts {text}")
+    columns, at = _unpacked(data, at, _FUNDING_DELTAS, rows)
+    if len(data) != at:
+        raise UndecodableEvent(f"{len(data)} bytes where {rows} funding rates end at {at}")
+    time, rate, interval_hours = columns
+    try:
+        _check_intervals(interval_hours)
+    except ValueError as error:
+        raise UndecodableEvent(str(error)) from error
+    return FundingObserved(
+        instrument=_instrument(*text),
+        columns=FundingColumns(time=time, rate=rate, interval_hours=interval_hours, rate_exponent=exponent),
+    )
+
+
+def _check_intervals(hours: Int64s) -> None:
+    if not ((hours >= 1) & (hours <= MAX_INTERVAL_HOURS)).all():
+        raise ValueError(f"intervals last 1 to {MAX_INTERVAL_HOURS} hours: {hours.min()} to {hours.max()}")
 
 
 def _stack(columns: Sequence[Int64s]) -> Int64s:

@@ -5,6 +5,12 @@ from hypothesis import strategies as st
 
 from alphapulse.domain.market.columns import MAX_EXPONENT, BarColumns, TradeColumns
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
+from alphapulse.domain.market.fundamentals import (
+    FundingColumns,
+    FundingObserved,
+    Headline,
+    HeadlinesObserved,
+)
 from alphapulse.domain.market.instrument import Instrument
 
 KRAKEN = Instrument("kraken", "BTC/USD")
@@ -54,6 +60,74 @@ def bars(rows: int = 3) -> BarsObserved:
             price_exponent=2,
             volume_exponent=8,
         ),
+    )
+
+
+def funding(rows: int = 3) -> FundingObserved:
+    """Rates every eight hours, of both signs, stamped some milliseconds late."""
+    index = np.arange(rows, dtype=np.int64)
+    return FundingObserved(
+        instrument=KRAKEN,
+        columns=FundingColumns(
+            time=1_700_006_400_000_000_000 + index * 28_800_000_000_000 + index % 7 * 1_000_000,
+            rate=12_359 - index * 9_000,
+            interval_hours=np.full(rows, 8, np.int64),
+            rate_exponent=8,
+        ),
+    )
+
+
+def headlines() -> HeadlinesObserved:
+    time = 1_655_316_120_000_000_000
+    return HeadlinesObserved(
+        source="wire",
+        headlines=(
+            Headline(
+                time=time,
+                title="Rates rise by 75 basis points",
+                url="https://wire.example/1",
+                publisher="Wire",
+                subjects=("BTC", "ETH"),
+                sentiment=-0.25,
+            ),
+            Headline(
+                time=time + 60_000_000_000,
+                title="„Ungewiss“",
+                url="",
+                publisher="",
+                subjects=(),
+                sentiment=None,
+            ),
+        ),
+    )
+
+
+@st.composite
+def any_funding(draw: st.DrawFn) -> FundingObserved:
+    rows = draw(st.integers(1, 20))
+    time, rate = (np.array(draw(st.lists(INT64, min_size=rows, max_size=rows)), np.int64) for _ in range(2))
+    hours = draw(st.lists(st.integers(1, 168), min_size=rows, max_size=rows))
+    return FundingObserved(
+        instrument=KRAKEN,
+        columns=FundingColumns(
+            time=time, rate=rate, interval_hours=np.array(hours, np.int64), rate_exponent=draw(EXPONENTS)
+        ),
+    )
+
+
+def any_headlines() -> st.SearchStrategy[HeadlinesObserved]:
+    text = st.text(max_size=50)
+    headline = st.builds(
+        Headline,
+        time=st.integers(0, (1 << 62) - 1),
+        title=st.text(min_size=1, max_size=50),
+        url=text,
+        publisher=text,
+        subjects=st.lists(st.sampled_from(["BTC", "ETH", "XRP"]), max_size=3).map(tuple),
+        sentiment=st.none() | st.floats(-1, 1),
+    )
+    return st.builds(
+        HeadlinesObserved, source=text, headlines=st.lists(headline, min_size=1, max_size=5).map(tuple)
     )
 
 

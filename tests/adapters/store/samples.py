@@ -21,7 +21,7 @@ from alphapulse.domain.market.events import (
     RowsRefused,
     WatermarkPassed,
 )
-from tests.adapters.store.market import bars, trades
+from tests.adapters.store.market import bars, funding, headlines, trades
 from tests.adapters.store.test_codec import SAMPLES, plain
 
 _WHERE: Mapping[str, str] = {"venue": "kraken", "symbol": "BTC/USD"}
@@ -46,6 +46,8 @@ _JUDGED: Mapping[str, Any] = {
 EXAMPLES: tuple[object, ...] = (
     trades(5),
     bars(3),
+    funding(3),
+    headlines(),
     FeedConnected(**_WHERE, time=_TIME),
     FeedLost(**_WHERE, time=_TIME, reason="no message for 30 s"),
     GapClosed(**_WHERE, start=_TIME, end=_TIME + 60_000_000_000, back_filled=True),

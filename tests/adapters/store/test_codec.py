@@ -27,8 +27,9 @@ from alphapulse.domain.market.events import (
     RowsRefused,
     WatermarkPassed,
 )
+from alphapulse.domain.market.fundamentals import FundingObserved, HeadlinesObserved
 from alphapulse.domain.ports import Envelope, StoredRecord, UndecodableEvent, UnknownEvent
-from tests.adapters.store.market import any_bars, any_trades, bars, trades
+from tests.adapters.store.market import any_bars, any_funding, any_headlines, any_trades, bars, trades
 
 SAMPLES = Path(__file__).parents[2] / "stored_events"
 TEXT, NS = st.text(max_size=50), st.integers(-(1 << 63), (1 << 63) - 1)
@@ -84,6 +85,8 @@ ANY_EVENT = st.one_of(
     st.builds(QualityRecovered, **JUDGED),
     any_trades(),
     any_bars(),
+    any_funding(),
+    any_headlines(),
     st.builds(FeedConnected, venue=TEXT, symbol=TEXT, time=NS),
     st.builds(FeedLost, venue=TEXT, symbol=TEXT, time=NS, reason=TEXT),
     st.builds(GapClosed, venue=TEXT, symbol=TEXT, start=NS, end=NS, back_filled=st.booleans()),
@@ -152,7 +155,7 @@ def test_no_sample_is_without_its_name() -> None:
 def test_every_form_is_sampled_by_the_property_above() -> None:
     """An event added to the registry has to be added to ANY_EVENT as well."""
     sampled = {FeedConnected, FeedLost, GapClosed, ImportFinished, RowsRefused, WatermarkPassed, ModelFitted}
-    sampled |= {QualityBreached, QualityRecovered}
+    sampled |= {FundingObserved, HeadlinesObserved}
     sampled |= {SetDefined, SetRetired, QualityBreached, QualityRecovered}
     assert {form.type for form in FORMS.values()} == sampled | {type(trades()), type(bars())}
 

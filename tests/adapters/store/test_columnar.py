@@ -11,11 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphapulse.adapters.store import columnar
-from alphapulse.adapters.store.columnar import decode_bars, decode_trades, encode_bars, encode_trades
+from alphapulse.adapters.store.columnar import (
+    decode_bars,
+    decode_funding,
+    decode_trades,
+    encode_bars,
+    encode_funding,
+    encode_trades,
+)
 from alphapulse.domain.market.columns import MAX_ROWS
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
+from alphapulse.domain.market.fundamentals import FundingObserved
 from alphapulse.domain.ports import UndecodableEvent
-from tests.adapters.store.market import any_bars, any_trades, bars, trades
+from tests.adapters.store.market import any_bars, any_funding, any_trades, bars, funding, trades
 
 MAGIC = b"\xa9T\x01"
 
@@ -28,6 +36,28 @@ def test_trades_of_any_numbers_come_back_exactly(event: TradesObserved) -> None:
 @given(any_bars())
 def test_bars_of_any_numbers_come_back_exactly(event: BarsObserved) -> None:
     assert decode_bars(encode_bars(event)) == event
+
+
+@given(any_funding())
+def test_funding_rates_of_any_numbers_come_back_exactly(event: FundingObserved) -> None:
+    assert decode_funding(encode_funding(event)) == event
+
+
+def test_damaged_funding_rates_are_refused_and_so_are_other_events_in_their_place() -> None:
+    state = encode_funding(funding(50))
+    for cut in range(len(state)):
+        with pytest.raises(UndecodableEvent):
+            decode_funding(state[:cut])
+    with pytest.raises(UndecodableEvent, match="begins with"):
+        decode_funding(encode_bars(bars()))
+
+
+@pytest.mark.parametrize("hours", [0, -8, 169])
+def test_an_interval_that_no_venue_has_is_never_stored(hours: int) -> None:
+    event = funding()
+    columns = dataclasses.replace(event.columns, interval_hours=np.full(3, hours, np.int64))
+    with pytest.raises(ValueError, match=f"1 to 168 hours: {hours}"):
+        encode_funding(dataclasses.replace(event, columns=columns))
 
 
 @given(any_trades())
