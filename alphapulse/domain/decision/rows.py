@@ -59,10 +59,10 @@ class Rows:
         return np.where(self.y == 1, (wins + 1) / (wins + 2), 1 / (losses + 2))
 
     def levels(self) -> tuple[Floats, Floats, Floats]:
-        """The distinct scores, the share of wins at each, and the weight at each."""
+        """The distinct scores, the weight of wins at each, and all weight at each."""
         distinct, first = np.unique(self.x, return_index=True)
-        weight = np.add.reduceat(self.weight, first)
-        return distinct, np.add.reduceat(self.weight * self.y, first) / weight, weight
+        wins = np.add.reduceat(self.weight * self.y, first)
+        return distinct, wins, np.add.reduceat(self.weight, first)
 
 
 def _refuse(values: Floats, bad: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], why: str) -> None:

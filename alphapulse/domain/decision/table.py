@@ -6,13 +6,12 @@ any machine, in numpy and in kernels), and it never claims more than it did at t
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from alphapulse.domain.analysis.compiled import inner_piece
-from alphapulse.domain.analysis.fields import Floats
+from alphapulse.domain.analysis.compiled import inner_piece, piece
+from alphapulse.domain.analysis.fields import Floats, Int64s
 
 MAX_KNOTS = 65
 LOWEST = 1e-6  # the surest claim of a loss
@@ -25,7 +24,7 @@ class BadTable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """At most MAX_KNOTS knots: ``x`` (log-odds) strictly ascending, ``p`` never falling, LOWEST to HIGHEST."""
+    """At most MAX_KNOTS knots: ``x`` (log-odds) ascending, ``p`` never falling and LOWEST to HIGHEST."""
 
     x: tuple[float, ...]
     p: tuple[float, ...]
@@ -93,25 +92,46 @@ def lookup_at(table_x: Floats, table_p: Floats, x: float) -> float:
     return p if p < table_p[right] else table_p[right]  # type: ignore[no-any-return]
 
 
-def tabulate(x: Sequence[float] | Floats, p: Sequence[float] | Floats) -> tuple[Table, float]:
-    """The table of a curve through points (``x`` strictly ascending, ``p`` never falling), and its error.
+def tabulate(x: Floats, *curves: Floats) -> tuple[list[Table], float]:
+    """A table of each curve, all with the same scores, and their error.
 
-    Knots are points of the curve: the two ends, then again and again the point that lies farthest from the
-    lines so far, until none is off or there are MAX_KNOTS. The error is the largest distance, in
-    probability, that any of the points has from the table; the cut to LOWEST and HIGHEST counts as part of
-    the curve.
+    ``x`` (n,) ascends strictly, each curve (n,) never falls. Knots are points of the curves: the two ends,
+    then again and again the score at which a curve is farthest from its lines so far, until none is off or
+    there are MAX_KNOTS. The error is the largest distance, in probability, between a curve at one of ``x``
+    and its table; what is beyond LOWEST and HIGHEST is cut off first.
 
     Raises:
-        BadTable: no points, or not such a curve.
+        BadTable: no points, or not such curves.
     """
-    xs, ps = np.asarray(x, dtype=np.float64), np.clip(np.asarray(p, dtype=np.float64), LOWEST, HIGHEST)
-    if len(xs) == 0 or xs.shape != ps.shape:
-        raise BadTable(f"{xs.shape} scores with {ps.shape} probabilities make no curve")
-    knots = sorted({0, len(xs) - 1})
-    while True:
-        off = np.abs(lookup(xs[knots], ps[knots], xs) - ps)
-        worst = int(np.argmax(off))
-        if len(knots) == min(MAX_KNOTS, len(xs)) or not off[worst] > 0:
-            table = Table(tuple(xs[knots].tolist()), tuple(ps[knots].tolist()))
-            return table, float(off[worst])
-        knots = sorted({*knots, worst})
+    if len(x) == 0 or any(curve.shape != x.shape for curve in curves):
+        raise BadTable(f"{x.shape} scores with {[curve.shape for curve in curves]} probabilities")
+    wanted = np.clip(np.array(curves), LOWEST, HIGHEST)
+    knots = np.empty(MAX_KNOTS, np.int64)
+    knots = knots[: _pick(x, wanted, knots)]
+    tables = [Table(tuple(x[knots].tolist()), tuple(p[knots].tolist())) for p in wanted]
+    error = max(float(np.abs(table(x) - p).max()) for table, p in zip(tables, wanted, strict=True))
+    return tables, error
+
+
+@piece
+def _pick(x: Floats, curves: Floats, knots: Int64s) -> int:
+    """Fill ``knots`` with the indices to keep, ascending, and return how many they are."""
+    knots[0], count = 0, 1
+    if len(x) > 1:
+        knots[1], count = len(x) - 1, 2
+    while count < len(knots):
+        place, worst, off = 0, 0, 0.0
+        for k in range(1, count):
+            a, b = knots[k - 1], knots[k]
+            for i in range(a + 1, b):
+                share = (x[i] - x[a]) / (x[b] - x[a])
+                for c in range(len(curves)):
+                    line = curves[c, a] + share * (curves[c, b] - curves[c, a])
+                    if abs(curves[c, i] - line) > off:
+                        place, worst, off = k, i, abs(curves[c, i] - line)
+        if place == 0:
+            break
+        knots[place + 1 : count + 1] = knots[place:count].copy()
+        knots[place] = worst
+        count += 1
+    return count

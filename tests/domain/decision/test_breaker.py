@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alphapulse.domain.analysis.proportions import wilson
-from alphapulse.domain.decision.breaker import MIN_OUTCOMES, mutes, mutes_at
+from alphapulse.domain.decision.breaker import MIN_OUTCOMES, mutes, mutes_at, upper_bound, upper_bound_at
 
 ANY = st.floats(allow_nan=True, allow_infinity=True)
 COUNTS = st.floats(0, 500) | st.integers(0, 500).map(float)
@@ -25,19 +25,32 @@ def test_nothing_is_muted_before_thirty_outcomes() -> None:
     assert mutes(0, MIN_OUTCOMES, 0.99)
 
 
-@given(st.floats(0, 1), st.floats(MIN_OUTCOMES, 5_000), st.floats(0, 1))
-def test_it_mutes_where_the_upper_wilson_bound_is_below_the_claim(
-    rate: float, count: float, claim: float
-) -> None:
-    wins = rate * count
+def test_another_least_number_of_outcomes_can_be_asked_for() -> None:
+    assert not mutes(10, 99, 0.9, 100)
+    assert mutes(10, 100, 0.9, 100)
+
+
+@given(st.floats(0, 1), st.floats(0.01, 5_000))
+def test_the_bound_is_wilsons(rate: float, count: float) -> None:
+    wins = min(rate * count, count)
     bound = float(wilson(np.array([wins / count]), np.array([count]))[1][0])
-    if abs(bound - claim) > 1e-12:
-        assert mutes(wins, count, claim) == (bound < claim)
+    assert upper_bound(wins, count) == pytest.approx(bound, abs=1e-12)
 
 
 @given(COUNTS | ANY, COUNTS | ANY, st.floats(0, 1) | ANY)
 def test_kernels_decide_the_same(wins: float, outcomes: float, claim: float) -> None:
-    assert mutes_at(wins, outcomes, claim) == mutes(wins, outcomes, claim)
+    bound, same = upper_bound(wins, outcomes), upper_bound_at(wins, outcomes)
+    assert bound == same or (math.isnan(bound) and math.isnan(same))
+    assert mutes_at(wins, outcomes, claim, 30.0) == mutes(wins, outcomes, claim)
+
+
+@given(st.integers(MIN_OUTCOMES, 5_000), st.data())
+def test_at_the_bound_itself_nothing_is_muted(outcomes: int, data: st.DataObject) -> None:
+    wins = data.draw(st.integers(0, outcomes))
+    bound = min(upper_bound(wins, outcomes), 1.0)
+    assert not mutes(wins, outcomes, bound)
+    if bound < 1:
+        assert mutes(wins, outcomes, np.nextafter(bound, 2))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +60,7 @@ def test_kernels_decide_the_same(wins: float, outcomes: float, claim: float) -> 
 )  # fmt: skip
 def test_what_cannot_be_counted_mutes(wins: float, outcomes: float, claim: float) -> None:
     assert mutes(wins, outcomes, claim)
-    assert mutes_at(wins, outcomes, claim)
+    assert mutes_at(wins, outcomes, claim, 30.0)
 
 
 @given(st.integers(MIN_OUTCOMES, 300), st.data())
