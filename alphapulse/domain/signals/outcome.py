@@ -74,7 +74,7 @@ def booked(idea: Idea, left: Exit) -> Outcome:
     fill = left.price if won else left.price * (1 - slip)
     gross = _bps(idea, left.price)
     net = _bps(idea, fill) - idea.slippage_bps - 2 * idea.fee_bps
-    up, down = _bps(idea, left.highest), _bps(idea, left.lowest)
+    mfe, mae = excursions(idea, left.highest, left.lowest)
     return Outcome(
         reason=REASONS[left.reason],
         label=int(won),
@@ -88,14 +88,20 @@ def booked(idea: Idea, left: Exit) -> Outcome:
         net_bps=net,
         r_multiple=gross / idea.risk_bps,
         net_r_multiple=net / idea.risk_bps,
-        mfe_bps=max(up, down, 0.0),
-        mae_bps=max(-up, -down, 0.0),
+        mfe_bps=mfe,
+        mae_bps=mae,
         holding_ns=left.moment - idea.decided,
         closed_at=left.moment,
         unseen_from=left.unseen_from,
         unseen_until=left.unseen_until,
         position=left.position,
     )
+
+
+def excursions(idea: Idea, highest: float, lowest: float) -> tuple[float, float]:
+    """How far the market went our way and against us, in basis points of the entry; never negative."""
+    ends = _bps(idea, highest), _bps(idea, lowest)
+    return max(*ends, 0.0), max(-min(ends), 0.0)
 
 
 def _bps(idea: Idea, price: float) -> float:
