@@ -1,8 +1,8 @@
 """A strategy: who votes, when a candidate is good enough, what it may risk. Versions never change.
 
-Stream ``strategy-{name}``: its events; who decides about them is in strategy_decider.py. Times are in minutes where they name a timeframe;
-``_bps`` are basis points of the price, ``_ratio`` are fractions. What decides anything stands in here or
-in an event of the log, so a decision can be made again from the log alone.
+Stream ``strategy-{name}``: its events; strategy_decider.py says which can come about. Times are in minutes
+where they name a timeframe; ``_bps`` are basis points of the price, ``_ratio`` are fractions. What decides
+anything stands in here or in an event of the log, so a decision can be made again from the log alone.
 """
 
 from collections.abc import Mapping
