@@ -16,6 +16,8 @@ from alphapulse.adapters.store import columnar
 from alphapulse.domain.analysis.features import SetDefined, SetRetired
 from alphapulse.domain.analysis.models import ModelFitted
 from alphapulse.domain.analysis.quality_record import QualityBreached, QualityRecovered
+from alphapulse.domain.decision.decisions import CalibrationFitted, DecisionMade, ParametersAdapted
+from alphapulse.domain.decision.strategy import StrategyDefined, StrategyRetired
 from alphapulse.domain.market.events import (
     BarsObserved,
     FeedConnected,
@@ -28,6 +30,7 @@ from alphapulse.domain.market.events import (
 )
 from alphapulse.domain.market.fundamentals import FundingObserved, HeadlinesObserved, settlement
 from alphapulse.domain.ports import Envelope, NewEvent, Recorded, StoredRecord, UndecodableEvent, UnknownEvent
+from alphapulse.domain.signals.signal import ExitRecommended, OutcomeRecorded, SignalClosed, SignalIssued
 
 _EVENT_IDS = UUID("6f1e6b1c-3a52-5d0e-9d1c-0a5b6f7e8d90")  # namespace of derived ids, chosen once
 
@@ -245,6 +248,15 @@ FORMS: Mapping[str, Form] = {
     "features.set_defined.v1": json_form(SetDefined),
     "features.set_retired.v1": json_form(SetRetired),
     "models.fitted.v1": json_form(ModelFitted, lambda e: e.model.trained.known_time),
+    "strategy.defined.v1": json_form(StrategyDefined),
+    "strategy.retired.v1": json_form(StrategyRetired),
+    "decision.made.v1": json_form(DecisionMade, lambda e: e.time),
+    "decision.parameters_adapted.v1": json_form(ParametersAdapted, lambda e: e.time),
+    "calibration.fitted.v1": json_form(CalibrationFitted, lambda e: e.known_until),
+    "signal.issued.v1": json_form(SignalIssued, lambda e: e.time),
+    "signal.exit_recommended.v1": json_form(ExitRecommended, lambda e: e.time),
+    "signal.closed.v1": json_form(SignalClosed, lambda e: e.time),
+    "outcome.recorded.v1": json_form(OutcomeRecorded, lambda e: e.outcome.closed_at),
 }
 UPCASTERS: Mapping[str, tuple[str, Upcaster]] = {}  # no event has changed yet
 

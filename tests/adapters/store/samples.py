@@ -21,6 +21,7 @@ from alphapulse.domain.market.events import (
     RowsRefused,
     WatermarkPassed,
 )
+from tests.adapters.store import decided
 from tests.adapters.store.market import bars, funding, headlines, trades
 from tests.adapters.store.test_codec import SAMPLES, plain
 
@@ -121,6 +122,7 @@ EXAMPLES: tuple[object, ...] = (
     SetRetired(name="core", version=1, reason="replaced by version 2"),
     QualityBreached(**_JUDGED),
     QualityRecovered(**{**_JUDGED, "feature": "", "check": "stale", "value": 0.5, "threshold": 10.0}),
+    *decided.EXAMPLES,
 )
 
 

@@ -29,6 +29,7 @@ from alphapulse.domain.market.events import (
 )
 from alphapulse.domain.market.fundamentals import FundingObserved, HeadlinesObserved
 from alphapulse.domain.ports import Envelope, StoredRecord, UndecodableEvent, UnknownEvent
+from tests.adapters.store.decided import DECIDED, any_of
 from tests.adapters.store.market import any_bars, any_funding, any_headlines, any_trades, bars, trades
 
 SAMPLES = Path(__file__).parents[2] / "stored_events"
@@ -81,6 +82,7 @@ ANY_EVENT = st.one_of(
         ).map(tuple),
     ),
     st.builds(SetRetired, name=TEXT, version=NS, reason=TEXT),
+    *map(any_of, DECIDED),
     st.builds(QualityBreached, **JUDGED),
     st.builds(QualityRecovered, **JUDGED),
     any_trades(),
@@ -157,6 +159,7 @@ def test_every_form_is_sampled_by_the_property_above() -> None:
     sampled = {FeedConnected, FeedLost, GapClosed, ImportFinished, RowsRefused, WatermarkPassed, ModelFitted}
     sampled |= {FundingObserved, HeadlinesObserved}
     sampled |= {SetDefined, SetRetired, QualityBreached, QualityRecovered}
+    sampled |= set(DECIDED)
     assert {form.type for form in FORMS.values()} == sampled | {type(trades()), type(bars())}
 
 
