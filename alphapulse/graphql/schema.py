@@ -9,6 +9,7 @@ from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
 from alphapulse.graphql.complex_events import ComplexEventQuery
 from alphapulse.graphql.correlation import CorrelationQuery
+from alphapulse.graphql.decisions import DecisionQuery, DecisionSubscription
 from alphapulse.graphql.detections import DetectionQuery, DetectionSubscription
 from alphapulse.graphql.features import FeatureQuery, FeatureSubscription
 from alphapulse.graphql.indicators import IndicatorQuery
@@ -16,6 +17,7 @@ from alphapulse.graphql.instruments import InstrumentQuery
 from alphapulse.graphql.levels import LevelQuery
 from alphapulse.graphql.log import LogQuery, LogSubscription
 from alphapulse.graphql.scalars import SCALARS
+from alphapulse.graphql.signals import SignalQuery, SignalSubscription
 from alphapulse.graphql.trades import TradeQuery
 
 
@@ -30,13 +32,22 @@ class Query(
     CorrelationQuery,
     ComplexEventQuery,
     FeatureQuery,
+    SignalQuery,
+    DecisionQuery,
     LogQuery,
 ):
     pass
 
 
 @strawberry.type
-class Subscription(CandleSubscription, DetectionSubscription, FeatureSubscription, LogSubscription):
+class Subscription(
+    CandleSubscription,
+    DetectionSubscription,
+    FeatureSubscription,
+    SignalSubscription,
+    DecisionSubscription,
+    LogSubscription,
+):
     pass
 
 
