@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import msgspec
 
-from alphapulse.domain.analysis.features import BadFeatureSet, DefineSet, Feature, SetDefined
+from alphapulse.domain.analysis.features import BadFeatureSet, DefineSet, Feature
 from alphapulse.domain.analysis.features import State as NoVersions
 from alphapulse.domain.analysis.features import decide as define_set
 from alphapulse.domain.analysis.registry import BadParameter, find
@@ -37,13 +37,8 @@ from alphapulse.domain.decision.votes import BadVoter, Kind, kind_of
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _NOT_DIGESTED = ("name", "version", "owner", "description", "label", "digest")
 
-# What the engine itself looks at, besides what the voters do.
-ENGINE_FEATURES: tuple[Feature, ...] = (
-    Feature(name="atr_14", rule="atr", parameters={"period": 14.0}),
-    Feature(name="regime", rule="regime", output="regime"),
-    Feature(name="volatility_rank", rule="regime", output="rank"),
-    Feature(name="volume_ratio_20", rule="volume_ratio", parameters={"period": 20.0}),
-)
+ENGINE_RULES = ("atr", "regime", "volume_ratio")  # what the engine itself looks at, besides the voters
+SWINGS = "last_swings"  # and where a geometry moves to levels
 
 
 class UnknownStrategy(LookupError):
@@ -179,21 +174,6 @@ def problem_of(defined: StrategyDefined) -> str | None:
     return None
 
 
-def features_of(voters: Sequence[VoterChoice], timeframes: Sequence[int]) -> Sequence[Feature]:
-    """What the engine and ``voters`` look at, complete; those with a fitted model say so when it is there.
-
-    Raises:
-        BadStrategy: two of them call different features alike, or there are too many.
-    """
-    found: dict[str, Feature] = {}
-    for feature in (*ENGINE_FEATURES, *(f for seat in voters for f in _inputs(seat))):
-        (complete,) = _completed((feature,), timeframes)
-        known = found.setdefault(complete.name, complete)
-        if known != complete:
-            raise BadStrategy(f"two different features are called {known.name}: {known} and {complete}")
-    return _completed(tuple(found.values()), timeframes)
-
-
 def _defined(command: DefineStrategy, version: int) -> StrategyDefined:
     stream_for(command.name)
     _check_text("owner", command.owner)
@@ -201,14 +181,13 @@ def _defined(command: DefineStrategy, version: int) -> StrategyDefined:
     checks.check(command)
     voters = tuple(_seat(choice) for choice in command.voters)
     timeframes = tuple(sorted(command.timeframes))
-    seen = features_of(voters, timeframes)
     given = {name: getattr(command, name) for name in command.__struct_fields__}
     complete = {"voters": voters, "timeframes": timeframes}
     defined = StrategyDefined(
         **(given | complete),
         version=version,
         label=PRODUCTION if command.gate.threshold >= PRODUCTION_GATE else RESEARCH,
-        code_versions={f.rule: f.code_version for f in sorted(seen, key=lambda f: f.rule)},
+        code_versions=_code_versions(command, voters),
     )
     return msgspec.structs.replace(defined, digest=digest_of(defined))
 
@@ -237,20 +216,28 @@ def _version(kind: Kind, parameters: Mapping[str, float]) -> int:
     return kind.version
 
 
-def _inputs(choice: VoterChoice) -> Sequence[Feature]:
-    kind = kind_of(choice.kind)
-    return () if kind.model else kind.made(choice.parameters).inputs
+def _code_versions(command: DefineStrategy, voters: Sequence[VoterChoice]) -> dict[str, int]:
+    """Of the rules that voters and engine look at; a fitted model names those of its voter itself."""
+    rules = {*ENGINE_RULES, *([SWINGS] if any(g.to_levels for g in command.geometries) else [])}
+    for choice in voters:
+        kind = kind_of(choice.kind)
+        if not kind.model:
+            inputs = kind.made(choice.parameters).inputs
+            _check_inputs(choice.name, inputs, command.timeframes)
+            rules |= {feature.rule for feature in inputs}
+    return {rule: find(rule).code_version for rule in sorted(rules)}
 
 
-def _completed(features: Sequence[Feature], timeframes: Sequence[int]) -> Sequence[Feature]:
-    """With every parameter, output and code version."""
-    command = DefineSet(name="s", owner="", description="", timeframes=timeframes, features=features)
-    try:
-        (made,) = define_set(command, NoVersions())
-    except BadFeatureSet as error:
-        raise BadStrategy(f"what the voters look at: {error}") from None
-    assert isinstance(made, SetDefined), "a set that is not there yet is defined"
-    return made.features
+def _check_inputs(voter: str, inputs: Sequence[Feature], timeframes: Sequence[int]) -> None:
+    """That there are such features, of rows of each timeframe. Raises BadStrategy."""
+    for timeframe in timeframes if inputs else ():
+        command = DefineSet(name="inputs", owner="", description="", timeframes=(timeframe,), features=inputs)
+        try:
+            define_set(command, NoVersions())
+        except BadFeatureSet as error:
+            raise BadStrategy(
+                f"what voter {voter} looks at, on bars of {timeframe} minutes: {error}"
+            ) from None
 
 
 def _check_text(what: str, text: str) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from alphapulse.domain.analysis.features import Feature
 from alphapulse.domain.analysis.models import FittedModel
 from alphapulse.domain.analysis.registry import find
-from alphapulse.domain.decision import strategy_decider, votes
+from alphapulse.domain.decision import votes
 from alphapulse.domain.decision.rules import seen
 from alphapulse.domain.decision.strategy import (
     PRODUCTION,
@@ -27,13 +27,14 @@ from alphapulse.domain.decision.strategy import (
     change_of,
 )
 from alphapulse.domain.decision.strategy_decider import (
+    ENGINE_RULES,
+    SWINGS,
     DefineStrategy,
     RetireStrategy,
     State,
     UnknownStrategy,
     decide,
     evolve,
-    features_of,
     problem_of,
     strategy,
     stream_for,
@@ -321,10 +322,13 @@ def test_two_seats_of_one_rule_may_be_taken() -> None:
     assert len(defined(replace(COMMAND, voters=seats(2))).voters) == 2
 
 
-def test_voters_that_call_different_features_alike_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Voter, "inputs", (Feature(name="atr_14", rule="atr", parameters={"period": 20}),))
-    with pytest.raises(BadStrategy, match="two different features are called atr_14"):
+def test_a_voter_that_looks_at_smaller_bars_than_those_decided_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_Voter, "inputs", (seen("rsi(14)", timeframe=15),))
+    with pytest.raises(BadStrategy, match=r"what voter one looks at, on bars of 60 minutes: .*timeframe 15"):
         decide(COMMAND, State())
+    assert defined(replace(COMMAND, timeframes=(5, 15))).version == 1
 
 
 def test_a_strategy_has_an_end_of_versions() -> None:
@@ -344,9 +348,7 @@ def test_the_default_strategy_can_be_defined_and_run() -> None:
     assert problem_of(event) is None
     assert event.label == PRODUCTION
     assert len({seat.kind.partition(".")[0] for seat in event.voters}) >= 1
-    assert {f.name for f in strategy_decider.ENGINE_FEATURES} <= {
-        f.name for f in features_of(event.voters, event.timeframes)
-    }
+    assert {*ENGINE_RULES, SWINGS} <= set(event.code_versions)
 
 
 def test_a_definition_comes_back_from_json() -> None:
