@@ -89,7 +89,8 @@ def test_every_page_has_a_size_that_its_cost_counts() -> None:
     }
     rows = {"candle", "candles", "events", "features", "indicators", "instruments", "regime", "trades"}
     detections = {"analysisSignals", "anomalies", "patterns"}
-    assert paged == rows | detections | {
+    decisions = {"decisions", "outcomes", "signals"}
+    assert paged == rows | detections | decisions | {
         "complexEvents",
         "correlation",
         "hiddenRegime",
