@@ -10,11 +10,11 @@ from alphapulse.domain.decision.votes import View
 
 VOLUME = "volume_ratio_20"
 
-LEVELS: Mapping[str, str] = {
-    "breakout_donchian_20_14": "highest high or lowest low of 20 bars",
-    "breakout_swing_5_200_14": "last swing",
-    "breakout_day_14": "high or low of the day before",
-    "breakout_week_14": "high or low of the week before",
+LEVELS: Mapping[str, tuple[str, str]] = {
+    "breakout_donchian_20_14": ("highest high of 20 bars", "lowest low of 20 bars"),
+    "breakout_swing_5_200_14": ("last swing high", "last swing low"),
+    "breakout_day_14": ("high of the day before", "low of the day before"),
+    "breakout_week_14": ("high of the week before", "low of the week before"),
 }
 RULES = ("breakout_donchian(20,14)", "breakout_swing(5,200,14)", "breakout_day(14)", "breakout_week(14)")
 
@@ -46,10 +46,10 @@ class Breakout(Rule):
         return np.where(counts, broken / 8 + np.sign(broken) * farthest / 2, 0.0)
 
     def words(self, view: View, row: int) -> Sequence[str]:
-        close = view.bars[row, 3]
-        return [
-            f"close {close:.6g} {'above' if view[f'{name}.signal'][row] > 0 else 'below'} the {words} "
-            f"{view[f'{name}.level'][row]:.6g}"
-            for name, words in LEVELS.items()
-            if view[f"{name}.signal"][row]
-        ] + [f"volume {view[VOLUME][row]:.2f} times the mean of 20 bars"]
+        close, found = view.bars[row, 3], []
+        for name, (high, low) in LEVELS.items():
+            signal, level = view[f"{name}.signal"][row], view[f"{name}.level"][row]
+            if signal:
+                end = f"above the {high}" if signal > 0 else f"below the {low}"
+                found.append(f"close {close:.6g} {end}, {level:.6g}")
+        return [*found, f"volume {view[VOLUME][row]:.2f} times the mean of 20 bars"]
