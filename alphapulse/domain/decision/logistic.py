@@ -76,7 +76,7 @@ def _newton(columns: Floats, target: Floats, weight: Floats) -> Floats:
         p = sigmoid(columns @ at)
         gradient = columns.T @ (weight * (p - target))
         curvature = (columns * (weight * p * (1 - p))[:, None]).T @ columns
-        step = np.linalg.solve(curvature + _RIDGE * total * np.eye(len(at)), gradient)
+        step = np.asarray(np.linalg.solve(curvature + _RIDGE * total * np.eye(len(at)), gradient), np.float64)
         if gradient @ step <= _TOLERANCE * total:  # twice the loss that is left to gain
             return at - step
         at, loss = _descend(columns, target, weight, at, step, loss)

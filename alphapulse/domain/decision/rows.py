@@ -1,9 +1,10 @@
 """What a calibrator is fitted on: scores of candidates and whether they won, checked and in one order."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from alphapulse.domain.analysis.fields import Floats
 
@@ -34,13 +35,7 @@ class Rows:
         Raises:
             BadRows: see there.
         """
-        xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        ws = np.ones(xs.shape) if weight is None else np.asarray(weight, dtype=np.float64)
-        if xs.ndim != 1 or xs.shape != ys.shape or xs.shape != ws.shape:
-            raise BadRows(f"scores {xs.shape}, outcomes {ys.shape} and weights {ws.shape} need one length")
-        _refuse(xs, ~(np.abs(xs) <= MAX_LOG_ODDS), f"score is not from -{MAX_LOG_ODDS} to {MAX_LOG_ODDS}")
-        _refuse(ys, (ys != 0) & (ys != 1), "outcome is not 0 or 1")
-        _refuse(ws, ~((ws >= 0) & (ws < np.inf)), "weight is negative or not finite")
+        xs, ys, ws = checked(x, y, weight)
         kept = ws > 0
         if np.count_nonzero(kept) < MIN_ROWS:
             raise TooFewRows(f"{np.count_nonzero(kept)} rows of positive weight, {MIN_ROWS} are needed")
@@ -65,7 +60,20 @@ class Rows:
         return distinct, wins, np.add.reduceat(self.weight, first)
 
 
-def _refuse(values: Floats, bad: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], why: str) -> None:
+def checked(x: ArrayLike, y: ArrayLike, weight: ArrayLike | None) -> tuple[Floats, Floats, Floats]:
+    """Scores, outcomes and weights (1 where there are none) as arrays (n,). Raises BadRows."""
+    xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    ws = np.ones(xs.shape) if weight is None else np.asarray(weight, dtype=np.float64)
+    if xs.ndim != 1 or xs.shape != ys.shape or xs.shape != ws.shape:
+        raise BadRows(f"scores {xs.shape}, outcomes {ys.shape} and weights {ws.shape} need one length")
+    refuse(xs, ~(np.abs(xs) <= MAX_LOG_ODDS), f"score is not from -{MAX_LOG_ODDS} to {MAX_LOG_ODDS}")
+    refuse(ys, (ys != 0) & (ys != 1), "outcome is not 0 or 1")
+    refuse(ws, ~((ws >= 0) & (ws < np.inf)), "weight is negative or not finite")
+    return xs, ys, ws
+
+
+def refuse(values: NDArray[Any], bad: NDArray[np.bool_], why: str) -> None:
+    """Raises BadRows with the first of ``values`` that is ``bad``."""
     if bad.any():
         row = int(np.argmax(bad))
         raise BadRows(f"row {row} of {len(values)}: {values[row]} as {why}")

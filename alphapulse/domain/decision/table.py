@@ -16,6 +16,7 @@ from alphapulse.domain.analysis.fields import Floats, Int64s
 MAX_KNOTS = 65
 LOWEST = 1e-6  # the surest claim of a loss
 HIGHEST = 1 - LOWEST
+FINE = 1e-3  # of a probability
 
 
 class BadTable(ValueError):
@@ -92,13 +93,14 @@ def lookup_at(table_x: Floats, table_p: Floats, x: float) -> float:
     return p if p < table_p[right] else table_p[right]  # type: ignore[no-any-return]
 
 
-def tabulate(x: Floats, *curves: Floats) -> tuple[list[Table], float]:
-    """A table of each curve, all with the same scores, and their error.
+def tabulate(x: Floats, *curves: Floats) -> tuple[list[Table], list[float]]:
+    """A table of each curve, all with the same scores, and the error of each.
 
     ``x`` (n,) ascends strictly, each curve (n,) never falls. Knots are points of the curves: the two ends,
-    then again and again the score at which a curve is farthest from its lines so far, until none is off or
-    there are MAX_KNOTS. The error is the largest distance, in probability, between a curve at one of ``x``
-    and its table; what is beyond LOWEST and HIGHEST is cut off first.
+    then again and again the score at which the first curve is farthest from its lines so far; once that is
+    within FINE, the score at which any is; until none is off or there are MAX_KNOTS. An error is the largest
+    distance, in probability, between a curve at any of ``x`` and its table; what is beyond LOWEST and
+    HIGHEST is cut off first.
 
     Raises:
         BadTable: no points, or not such curves.
@@ -109,8 +111,7 @@ def tabulate(x: Floats, *curves: Floats) -> tuple[list[Table], float]:
     knots = np.empty(MAX_KNOTS, np.int64)
     knots = knots[: _pick(x, wanted, knots)]
     tables = [Table(tuple(x[knots].tolist()), tuple(p[knots].tolist())) for p in wanted]
-    error = max(float(np.abs(table(x) - p).max()) for table, p in zip(tables, wanted, strict=True))
-    return tables, error
+    return tables, [float(np.abs(table(x) - p).max()) for table, p in zip(tables, wanted, strict=True)]
 
 
 @piece
@@ -119,19 +120,23 @@ def _pick(x: Floats, curves: Floats, knots: Int64s) -> int:
     knots[0], count = 0, 1
     if len(x) > 1:
         knots[1], count = len(x) - 1, 2
+    only = 1  # of how many curves the error counts
     while count < len(knots):
         place, worst, off = 0, 0, 0.0
         for k in range(1, count):
             a, b = knots[k - 1], knots[k]
             for i in range(a + 1, b):
                 share = (x[i] - x[a]) / (x[b] - x[a])
-                for c in range(len(curves)):
+                for c in range(only):
                     line = curves[c, a] + share * (curves[c, b] - curves[c, a])
                     if abs(curves[c, i] - line) > off:
                         place, worst, off = k, i, abs(curves[c, i] - line)
-        if place == 0:
+        if off <= FINE and only < len(curves):
+            only = len(curves)
+        elif place == 0:
             break
-        knots[place + 1 : count + 1] = knots[place:count].copy()
-        knots[place] = worst
-        count += 1
+        else:
+            knots[place + 1 : count + 1] = knots[place:count].copy()
+            knots[place] = worst
+            count += 1
     return count

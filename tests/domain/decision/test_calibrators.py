@@ -268,7 +268,7 @@ def test_a_row_less_than_the_least_is_too_few(method: type[Calibrator]) -> None:
 def test_tables_stay_within_two_hundredths_of_what_was_fitted(method: type[Calibrator], n: int) -> None:
     x, y = market(5, n)
     fitted = method.fit(x, y)
-    (table,), error = tabulate(*fitted.curve())
+    (table,), (error,) = tabulate(*fitted.curve())
     at_rows = np.abs(table(x) - fitted.predict(x)).max()
     assert at_rows <= error + 1e-3  # a smooth curve is tabulated from a grid
     assert error < 0.02

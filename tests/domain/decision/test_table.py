@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alphapulse.domain.decision.calibrators import Platt
 from alphapulse.domain.decision.table import (
+    FINE,
     HIGHEST,
     LOWEST,
     MAX_KNOTS,
@@ -81,7 +82,7 @@ def test_what_is_no_rising_curve_of_probabilities_is_no_table(
 def test_a_curve_of_few_points_is_kept_as_it_is() -> None:
     x = np.linspace(-3, 3, MAX_KNOTS)
     p = np.sort(np.random.default_rng(1).uniform(0.01, 0.99, MAX_KNOTS))
-    (table,), error = tabulate(x, p)
+    (table,), (error,) = tabulate(x, p)
     assert (table.x, table.p, error) == (tuple(x), tuple(p), 0.0)
 
 
@@ -91,31 +92,40 @@ def test_the_error_of_tabulation_is_the_largest_at_the_points_of_the_curve(seed:
     x = np.unique(rng.normal(0, 2, points))
     p = np.sort(rng.uniform(0.001, 0.999, len(x)))
     low = p * rng.uniform(0.3, 0.9)
-    (table, lower), error = tabulate(x, p, low)
+    (table, lower), errors = tabulate(x, p, low)
     assert table.x == lower.x
     assert len(table.x) <= MAX_KNOTS
-    assert error == max(np.abs(table(x) - p).max(), np.abs(lower(x) - low).max())
-    assert error < 1e-15 if len(x) <= MAX_KNOTS else error > 0
+    assert errors == [np.abs(table(x) - p).max(), np.abs(lower(x) - low).max()]
+    assert max(errors) < 1e-15 if len(x) <= MAX_KNOTS else max(errors) > 0
+
+
+def test_a_second_curve_gets_only_the_knots_that_the_first_one_spares() -> None:
+    x = np.linspace(-5, 5, 2_001)
+    smooth, steps = 1 / (1 + np.exp(-x)), np.floor(np.linspace(2, 98, 2_001)) / 100
+    _, (alone,) = tabulate(x, smooth)
+    _, (error, of_steps) = tabulate(x, smooth, steps)
+    assert alone < error < FINE
+    assert of_steps > 2e-3
 
 
 def test_each_knot_goes_where_the_curve_is_farthest_from_the_lines_so_far() -> None:
     x = np.arange(MAX_KNOTS + 200.0)
     p = np.where(x < 100, 0.2, 0.7)
-    (table,), error = tabulate(x, p)
+    (table,), (error,) = tabulate(x, p)
     assert error < 1e-15
     assert table.x == (0.0, 99.0, 100.0, x[-1])
 
 
 def test_a_sigmoid_over_all_odds_is_tabulated_within_a_thousandth() -> None:
     platt = Platt(a=1.0, b=0.0, low=-20.0, high=20.0)
-    (table,), error = tabulate(*platt.curve())
+    (table,), (error,) = tabulate(*platt.curve())
     scores = np.linspace(-20, 20, 100_001)
     assert error < 5e-4
     assert np.abs(table(scores) - platt.predict(scores)).max() < 1e-3
 
 
 def test_sure_claims_are_cut_to_what_a_table_may_say() -> None:
-    (table,), error = tabulate(np.array([-30.0, 30.0]), np.array([0.0, 1.0]))
+    (table,), (error,) = tabulate(np.array([-30.0, 30.0]), np.array([0.0, 1.0]))
     assert table.p == (LOWEST, HIGHEST)
     assert error == 0.0
 
