@@ -46,25 +46,27 @@ def hindsight(idea: Idea, events: Sequence[tuple[int, Fed]]) -> Ticks:
 
 def unseen(events: Sequence[tuple[int, Fed]]) -> list[Pair]:
     """When nobody saw the market, less the gaps that were filled. A feed that is still lost is for ever."""
-    pairs, lost, is_connected, sign_of_life = list[Pair](), -1, False, 0
+    pairs, alive = list[Pair](), 0
+    lost: int | None = None
+    connected: int | None = None
     for _, event in events:
         match event:
             case FeedConnected(time=time):
-                if lost >= 0:
+                if lost is not None:
                     pairs.append((lost, time))
-                elif is_connected:  # a process died unheard
-                    pairs.append((sign_of_life, time))
-                lost, is_connected = -1, True
+                elif connected is not None:  # a process died unheard
+                    pairs.append((max(alive, connected), time))
+                lost, connected = None, time
             case FeedLost(time=time):
-                lost, is_connected = time if lost < 0 else min(lost, time), False
+                lost, connected = time if lost is None else min(lost, time), None
             case GapClosed(start=start, end=end, back_filled=filled):
-                if 0 <= lost < end:
+                if lost is not None and end > lost:
                     pairs.append((lost, end))
-                    lost = -1
+                    lost = None
                 pairs = subtract(pairs, start, end) if filled else [*pairs, (start, end)]
             case _:
-                sign_of_life = max(sign_of_life, _reach(event))
-    return [*pairs, (lost, FOREVER)] if lost >= 0 else pairs
+                alive = max(alive, _reach(event))
+    return pairs if lost is None else [*pairs, (lost, FOREVER)]
 
 
 def _reach(event: Fed) -> int:

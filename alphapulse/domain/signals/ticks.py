@@ -5,12 +5,11 @@ begins at or after the end of the last one and holds no minute in which a trade 
 Bars made of trades are none, their trades are. A watermark that moves the venue's clock is a tick without
 a price, and so is a hole that became known after the market was seen again.
 
-The feed is lost from FeedLost to FeedConnected or GapClosed; a second FeedConnected says that it was
-lost since the last sign of life; a gap that was not filled was not seen, one that was filled was (the
-rules of market/coverage.py). The time that was not seen and is not over yet is *pending*. A trade whose own
-time lies in or after it says so, and where it was not seen from; from there on it is seen, up to what
-is still pending. Trades that were fetched afterwards for it, or lie before it, leave it as it is (LATE).
-A bar tells of all of its time, whenever it was fetched.
+The market is dark from FeedLost to FeedConnected or GapClosed, from the last sign of life to a second
+FeedConnected, and in a gap that was not filled; not in one that was (the rules of market/coverage.py). Dark
+time after the last price that was seen is *pending*: the next ticks say since when. A trade after its
+beginning is seen, and ends it as far as its own time; one that lies before, or was fetched into it later,
+is evidence but leaves it as it is (LATE). A bar tells of all of its time, whenever it was fetched.
 
 Where the events are cut changes nothing. Times are in nanoseconds, prices in quote currency.
 """
@@ -45,6 +44,8 @@ OPEN, HIGH, LOW, CLOSE = range(4)
 # Runs of minutes in which trades were observed, the last ones. What is dropped and all before it counts as
 # traded: bars of it are no evidence.
 MAX_RUNS = 1024
+MAX_DARK = 64  # stretches of dark time; the earliest of more are taken for one
+
 
 Pair = tuple[int, int]
 
@@ -70,12 +71,20 @@ class Sight:
     """What is carried from event to event."""
 
     clock: int = 0  # ns; of trades and watermarks; 0: nowhere
+    alive: int = 0  # ns, the last sign of life: the clock, and the ends of bars
     timeframe: int = 0  # minutes, the smallest of a venue's bars so far; 0: none
     bars_until: int = 0  # ns, the end of the last bar that is evidence
-    priced_until: int = 0  # ns, the latest trade, or the end of the latest bar
     traded: tuple[Pair, ...] = ()  # ns, runs of minutes with trades
-    is_connected: bool = False
-    pending: Pair | None = None  # not seen from, until (FOREVER: the feed is still lost)
+    seen_until: int = 0  # ns, the latest trade or end of a bar that was seen
+    connected: int | None = None  # ns, since when; None: it is not
+    lost: int | None = None  # ns, since when; None: it is not, or nobody ever watched
+    dark: tuple[Pair, ...] = ()  # ns, besides that; after ``seen_until``
+
+    @property
+    def pending(self) -> tuple[Pair, ...]:
+        """Dark time after the last price that was seen, in order."""
+        lost = () if self.lost is None else ((max(self.lost, self.seen_until), FOREVER),)
+        return tuple(Intervals.of((*self.dark, *lost)).pairs())
 
 
 def market_ticks(sight: Sight, events: Sequence[tuple[int, Fed]]) -> tuple[Sight, Ticks]:
@@ -90,21 +99,24 @@ class _Look:
     """One instrument during one call."""
 
     def __init__(self, sight: Sight) -> None:
-        self.clock, self.timeframe, self.bars_until = sight.clock, sight.timeframe, sight.bars_until
-        self.priced_until, self.traded = sight.priced_until, sight.traded
-        self.is_connected, self.pending = sight.is_connected, sight.pending
+        self.clock, self.alive = sight.clock, sight.alive
+        self.timeframe, self.bars_until, self.traded = sight.timeframe, sight.bars_until, sight.traded
+        self.seen_until, self.connected, self.lost = sight.seen_until, sight.connected, sight.lost
+        self.dark = sight.dark
         self.numbers = [np.empty((5, 0), dtype=np.int64)]
         self.prices = [np.empty((4, 0))]
 
     def sight(self) -> Sight:
         return Sight(
             clock=self.clock,
+            alive=self.alive,
             timeframe=self.timeframe,
             bars_until=self.bars_until,
-            priced_until=self.priced_until,
             traded=self.traded,
-            is_connected=self.is_connected,
-            pending=self.pending,
+            seen_until=self.seen_until,
+            connected=self.connected,
+            lost=self.lost,
+            dark=self.dark,
         )
 
     def ticks(self) -> Ticks:
@@ -117,15 +129,11 @@ class _Look:
             case BarsObserved(timeframe_minutes=timeframe, columns=bars):
                 self._bars(position, timeframe, bars)
             case WatermarkPassed(time=time):
-                if time > self.clock:
-                    self.clock = time
-                    unseen = self.pending[0] if self.pending else SEEN
-                    self._put_bare(CLOCK, time, time, unseen, position)
+                self._watermark(position, time)
             case FeedConnected(time=time):
                 self._connected(time)
             case FeedLost(time=time):
-                since = min(self.pending[0], time) if self.pending else time
-                self.is_connected, self.pending = False, (since, FOREVER)
+                self.connected, self.lost = None, time if self.lost is None else min(self.lost, time)
             case GapClosed():
                 self._gap_closed(position, event)
             case other:
@@ -139,7 +147,7 @@ class _Look:
         numbers[KIND], numbers[START], numbers[UNSEEN], numbers[POSITION] = TRADE, times, SEEN, position
         np.maximum(np.maximum.accumulate(times), self.clock, out=numbers[MOMENT])
         self.clock = int(numbers[MOMENT, -1])
-        self.priced_until = max(self.priced_until, int(times.max()))
+        self.alive = max(self.alive, self.clock)
         self._see_trades(numbers, columns.flags & BACK_FILLED != 0)
         self._remember(times)
         price = _prices(columns.price, columns.price_exponent)
@@ -148,15 +156,32 @@ class _Look:
 
     def _see_trades(self, numbers: Int64s, fetched: NDArray[np.bool_]) -> None:
         """Write what is pending at each trade, as far as anything is."""
-        row = 0
-        while self.pending is not None and row < numbers.shape[1]:
-            (since, until), time = self.pending, int(numbers[START, row])
+        row, count = 0, numbers.shape[1]
+        pending = self._pending()
+        while pending and row < count:
+            since, until, time = pending[0][0], pending[-1][1], int(numbers[START, row])
             numbers[UNSEEN, row] = since
             if time <= since or (fetched[row] and time < until):
                 numbers[KIND, row] = LATE
             else:
-                self.pending = _between(time, until)
+                self._see(time)
+                pending = self._pending()
             row += 1
+        if row < count:
+            self._see(int(numbers[START, row:].max()))
+
+    def _see(self, until: int) -> None:
+        self.seen_until = max(self.seen_until, until)
+        self.dark = tuple(subtract(self.dark, 0, self.seen_until))
+
+    def _pending(self) -> tuple[Pair, ...]:
+        return self.sight().pending if self.dark or self.lost is not None else ()
+
+    def _watermark(self, position: int, time: int) -> None:
+        if time > self.clock:
+            self.clock, self.alive = time, max(self.alive, time)
+            pending = self._pending()
+            self._put_bare(CLOCK, time, time, pending[0][0] if pending else SEEN, position)
 
     def _remember(self, times: Int64s) -> None:
         """Add the minutes of these trades to the runs."""
@@ -172,20 +197,22 @@ class _Look:
         self.traded = ((0, runs[dropped][1]), *runs[dropped + 1 :]) if dropped > 0 else runs
 
     def _bars(self, position: int, timeframe: int, columns: BarColumns) -> None:
+        if not len(columns):
+            return
+        ends = columns.start + timeframe * MINUTE_NS
+        self.alive = max(self.alive, int(ends[-1]))
         if self.timeframe and timeframe > self.timeframe:
             return
         self.timeframe = timeframe
-        rows = self._evident(columns.start, columns.start + timeframe * MINUTE_NS)
+        rows = self._evident(columns.start, ends)
         if not len(rows):
             return
-        starts = columns.start[rows]
-        ends = starts + timeframe * MINUTE_NS
+        starts, ends = columns.start[rows], ends[rows]
         numbers = np.empty((5, len(rows)), dtype=np.int64)
         numbers[KIND], numbers[START], numbers[MOMENT] = BAR, starts, ends
         numbers[UNSEEN], numbers[POSITION] = SEEN, position
         self._see_bars(numbers)
         self.bars_until = int(ends[-1])
-        self.priced_until = max(self.priced_until, self.bars_until)
         self.traded = tuple(run for run in self.traded if run[1] > self.bars_until)
         fields = (columns.open, columns.high, columns.low, columns.close)
         self.numbers.append(numbers)
@@ -204,47 +231,48 @@ class _Look:
         return np.array(kept, dtype=np.intp)
 
     def _see_bars(self, numbers: Int64s) -> None:
-        row = 0
-        while self.pending is not None and row < numbers.shape[1]:
-            since, until = self.pending
-            start, end = int(numbers[START, row]), int(numbers[MOMENT, row])
+        row, count = 0, numbers.shape[1]
+        pending = self._pending()
+        while pending and row < count:
+            since, start, end = pending[0][0], int(numbers[START, row]), int(numbers[MOMENT, row])
             if start > since:
                 numbers[UNSEEN, row] = since
             if end > since:
-                self.pending = _between(end, until)
+                self._see(end)
+                pending = self._pending()
             row += 1
+        if row < count:
+            self._see(int(numbers[MOMENT, -1]))
 
     def _connected(self, time: int) -> None:
-        if self.is_connected:  # a process died unheard: nothing is known since its last sign of life
-            self._hide(max(self.clock, self.priced_until), time)
-        elif self.pending is not None and self.pending[1] == FOREVER:
-            self.pending = _between(self.pending[0], time)
-        self.is_connected = True
+        if self.lost is not None:
+            self._darken(self.lost, time)
+        elif (
+            self.connected is not None
+        ):  # a process died unheard: nothing is known since its last sign of life
+            self._darken(max(self.alive, self.connected), time)
+        self.connected, self.lost = time, None
 
     def _gap_closed(self, position: int, gap: GapClosed) -> None:
-        if self.pending is not None and self.pending[1] == FOREVER and gap.end > self.pending[0]:
-            self.pending = (self.pending[0], gap.end)
+        if self.lost is not None and gap.end > self.lost:
+            self._darken(self.lost, gap.end)
+            self.lost = None
         if gap.back_filled:
-            left = subtract([self.pending], gap.start, gap.end) if self.pending else []
-            self.pending = (left[0][0], left[-1][1]) if left else None
-        elif gap.end > self.priced_until:
-            self._hide(gap.start, gap.end)
-        else:
-            self._put_bare(HOLE, gap.start, gap.end, gap.start, position)
+            self.dark = tuple(subtract(self.dark, gap.start, gap.end))
+            return
+        self._darken(gap.start, gap.end)
+        known = min(gap.end, self.seen_until)
+        if gap.start < known:
+            self._put_bare(HOLE, gap.start, known, gap.start, position)
 
-    def _hide(self, since: int, until: int) -> None:
-        """Not seen from ``since`` to ``until``, besides what is pending."""
-        if 0 < since < until:
-            last = self.pending or (since, until)
-            self.pending = (min(since, last[0]), max(until, last[1]))
+    def _darken(self, since: int, until: int) -> None:
+        dark = Intervals.of([*self.dark, (max(since, self.seen_until), until)]).pairs()
+        extra = len(dark) - MAX_DARK
+        self.dark = ((dark[0][0], dark[extra][1]), *dark[extra + 1 :]) if extra > 0 else tuple(dark)
 
     def _put_bare(self, *numbers: int) -> None:
         self.numbers.append(np.array(numbers, dtype=np.int64)[:, None])
         self.prices.append(np.full((4, 1), np.nan))
-
-
-def _between(since: int, until: int) -> Pair | None:
-    return (since, until) if since < until else None
 
 
 def _prices(mantissas: Int64s, exponent: int) -> Floats:
