@@ -13,11 +13,13 @@ import msgspec
 ISSUED, REFUSED = "issued", "refused"
 
 # Why a candidate was refused: short, stable words; DecisionMade.notes says it in full.
-UNCALIBRATED, LOW_CONFIDENCE, DOES_NOT_PAY, BREAKER, VETO = (
+UNCALIBRATED, LOW_CONFIDENCE, DOES_NOT_PAY, BREAKER, CAPACITY, BAD_LEVELS, VETO = (
     "uncalibrated",
     "low_confidence",
     "does_not_pay",
     "breaker",
+    "capacity",  # as many ideas of the market are open as are watched
+    "bad_levels",  # no geometry gives levels that make sense at this price
     "veto",
 )
 
@@ -190,3 +192,8 @@ def calibration_stream(strategy: str, version: int, part: int) -> str:
 
 def decision_id(strategy: str, version: int, instrument: str, timeframe: int, bar_start: int) -> str:
     return f"{strategy}.{version}/{instrument}/{timeframe}/{bar_start}"
+
+
+def bar_of(decision: str) -> int:
+    """The start of the bar, in minutes, that a decision of this id was made on."""
+    return int(decision.rpartition("/")[2])

@@ -1,0 +1,172 @@
+"""From votes to one opinion, and from it to a claim: the arithmetic of a decision, compiled.
+
+All in float64, every sum from voter 0 to the last, with nothing but what IEEE 754 rounds in one way: the same
+bytes on any machine. Each number stands in the decision beside those that it is made of.
+
+- s = direction * score of a voter, 0 where it abstains.
+- measured = 1 - B / B0 over resolved candidates in which it voted: B is the sum of (q - y)**2 for its
+  forecast q = sigmoid(logit(base) + sharpness * s * side) that the candidate's side wins, B0 that of the
+  forecast ``base`` = stop distance / (stop + target distance), which is what a market without any edge
+  gives; y is 1 if the target came first. Each outcome of a cell (market, timeframe, regime, voter) makes
+  those before it count 0.5**(1 / half_life) as much; n is what they count together. (Brier skill, after
+  G. Brier, Verification of forecasts expressed in terms of probability, 1950.)
+- skill = (n * measured + prior_weight * prior) / (n + prior_weight).
+- crowd of a voter = sum of max(r, 0)**2 over all that vote on this row, itself included, where r is the
+  cosine of the angle between the two voters' s over the rows seen so far, this one included, decayed. Two
+  that always say the same have crowds of 2 and count as one. Before LEAST_ROWS rows only those that said
+  exactly the same on all of them count as copies; the others as strangers.
+- weight = max(skill, 0) / crowd, over the sum of all; consensus = sum of weight * s; disagreement = the
+  weighted standard deviation of s; voters = sum of 1 / crowd.
+"""
+
+import numpy as np
+
+from alphapulse.domain.analysis.compiled import inner_piece
+from alphapulse.domain.analysis.fields import Floats
+from alphapulse.domain.analysis.logarithm import log
+
+PAIR_HALF_LIFE = 500.0  # rows on which anybody voted, after which one counts half in how alike voters are
+LEAST_ROWS = 30
+SILENT = 1e-9  # a score below is an abstention
+
+# Columns of what is written down of a voter.
+SIGNED, MEASURED, OUTCOMES, PRIOR, SKILL, CROWD, WEIGHT = range(7)
+OF_VOTER = 7
+
+# Columns of a cell: decayed count, the voter's squared errors, those of ``base``.
+COUNT, ERRORS, BASE_ERRORS = range(3)
+OF_CELL = 3
+
+_LN2_HIGH = 3_048_493_539_143 / 2.0**42
+_LN2_LOW = 5.497923018708371e-14
+_LARGEST = 700.0
+
+
+@inner_piece
+def exp(x: float) -> float:
+    """e**``x``, within two units in the last place; beyond -700 and 700 that of the end.
+
+    2**k * e**r with |r| <= ln(2) / 2, by the Taylor series up to r**14, which leaves out less than 2**-60.
+    """
+    x = min(max(x, -_LARGEST), _LARGEST)
+    k = np.floor(x / (_LN2_HIGH + _LN2_LOW) + 0.5)
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    value = 1.0
+    for n in range(14, 0, -1):
+        value = 1.0 + r * value / n
+    return value * np.int64((np.int64(k) + 1023) << 52).view(np.float64)
+
+
+@inner_piece
+def sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + exp(-x))
+
+
+@inner_piece
+def logit(p: float) -> float:
+    """NaN unless 0 < p < 1."""
+    return log(p / (1.0 - p))
+
+
+@inner_piece
+def learn(
+    cells: Floats, votes: Floats, side: int, base: float, y: float, sharpness: float, decay: float
+) -> None:
+    """Judge ``votes`` (V,) by an outcome: ``cells`` (V, OF_CELL) of its market, timeframe and regime."""
+    odds, reference = logit(base), (base - y) * (base - y)
+    for v in range(votes.shape[0]):
+        if votes[v] != 0.0:
+            miss = sigmoid(odds + sharpness * votes[v] * side) - y
+            cell = cells[v]
+            cell[COUNT] = cell[COUNT] * decay + 1.0
+            cell[ERRORS] = cell[ERRORS] * decay + miss * miss
+            cell[BASE_ERRORS] = cell[BASE_ERRORS] * decay + reference
+
+
+@inner_piece
+def measured_skill(cell: Floats) -> float:
+    """Brier skill; 0 before any outcome."""
+    return 1.0 - cell[ERRORS] / cell[BASE_ERRORS] if cell[BASE_ERRORS] > 0.0 else 0.0
+
+
+@inner_piece
+def shrunk(measured: float, count: float, prior: float, prior_weight: float) -> float:
+    weight = count + prior_weight
+    return (count * measured + prior_weight * prior) / weight if weight > 0.0 else prior
+
+
+@inner_piece
+def see_pairs(pairs: Floats, votes: Floats, decay: float) -> None:
+    """``pairs`` (V, V), decayed sums of products of two voters' s, after a row of ``votes``."""
+    for u in range(votes.shape[0]):
+        row, s = pairs[u], votes[u]
+        for v in range(votes.shape[0]):
+            row[v] = row[v] * decay + s * votes[v]
+
+
+@inner_piece
+def likeness(pairs: Floats, u: int, v: int, rows: int) -> float:
+    """max(cosine, 0)**2 of two that vote on the last of ``rows`` rows seen; exactly 1 for copies."""
+    both = pairs[u, v]
+    if rows < LEAST_ROWS:
+        return 1.0 if both == pairs[u, u] and both == pairs[v, v] else 0.0
+    return both * both / (pairs[u, u] * pairs[v, v]) if both > 0.0 else 0.0
+
+
+@inner_piece
+def weigh(
+    votes: Floats,
+    cells: Floats,
+    priors: Floats,
+    prior_weight: float,
+    pairs: Floats,
+    rows: int,
+    found: Floats,
+) -> tuple[float, float, float]:
+    """Consensus, disagreement and voters of a row; ``found`` (V, OF_VOTER) takes the numbers of each.
+
+    ``votes`` and ``priors`` are (V,), ``cells`` (V, OF_CELL). No weight at all gives 0, 0 and the voters.
+    """
+    total, voters = 0.0, 0.0
+    for v in range(votes.shape[0]):
+        mine, cell = found[v], cells[v]
+        mine[SIGNED], mine[OUTCOMES], mine[PRIOR] = votes[v], cell[COUNT], priors[v]
+        mine[MEASURED] = measured_skill(cell)
+        mine[SKILL] = shrunk(mine[MEASURED], cell[COUNT], priors[v], prior_weight)
+        mine[CROWD], mine[WEIGHT] = 1.0, 0.0
+        if votes[v] != 0.0:
+            crowd = 0.0
+            for u in range(votes.shape[0]):
+                if u == v:
+                    crowd += 1.0
+                elif votes[u] != 0.0:
+                    crowd += likeness(pairs, u, v, rows)
+            mine[CROWD] = crowd
+            mine[WEIGHT] = max(mine[SKILL], 0.0) / crowd
+            total += mine[WEIGHT]
+            voters += 1.0 / crowd
+    if total == 0.0:
+        return 0.0, 0.0, voters
+    consensus, spread = 0.0, 0.0
+    for v in range(votes.shape[0]):
+        found[v, WEIGHT] /= total
+        consensus += found[v, WEIGHT] * votes[v]
+    for v in range(votes.shape[0]):
+        away = votes[v] - consensus
+        spread += found[v, WEIGHT] * away * away
+    return consensus, np.sqrt(spread), voters
+
+
+@inner_piece
+def expected_bps(
+    raw: float, stop_distance: float, target_distance: float, entry: float, cost: float
+) -> float:
+    """What a geometry gives by its raw odds, after ``cost`` (in price, as the distances), in basis points."""
+    p = sigmoid(raw)
+    return (p * target_distance - (1.0 - p) * stop_distance - cost) / entry * 1e4
+
+
+@inner_piece
+def needed(stop_distance: float, target_distance: float, cost: float) -> float:
+    """The win rate at which a geometry pays for itself, costs included."""
+    return (stop_distance + cost) / (stop_distance + target_distance)

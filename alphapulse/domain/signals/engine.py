@@ -1,0 +1,417 @@
+"""The decision engine of one part of the log: market events in, decisions, outcomes and calibrations out.
+
+Conceptually one event at a time, and however the log is cut into calls, or the engine put away and restored
+in between, the outputs are the same. What is state free (bars, features, votes) is computed for all events
+of a call together; what learns goes step by step in the order of the log (engine_kernel.py). A refit is
+due at the very step that resolves enough candidates; the next row is decided by the new table.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from alphapulse.domain.analysis.closing import Closed, Fed, close_bars
+from alphapulse.domain.analysis.feature_rows import FeatureRows
+from alphapulse.domain.analysis.fields import Int64s
+from alphapulse.domain.analysis.models import FittedModel
+from alphapulse.domain.decision import consensus as c
+from alphapulse.domain.decision.strategy import ADAPTABLE, StrategyDefined, change_of
+from alphapulse.domain.market.events import BarsObserved, TradesObserved
+from alphapulse.domain.signals import engine_kernel as k
+from alphapulse.domain.signals import engine_rows as rows_
+from alphapulse.domain.signals import ticks as t
+from alphapulse.domain.signals import watch as w
+from alphapulse.domain.signals.engine_contexts import ContextSource
+from alphapulse.domain.signals.engine_events import Clerk, Event, ExitSuggested, Output
+from alphapulse.domain.signals.engine_fit import fit
+from alphapulse.domain.signals.engine_rows import CannotRun, Sheet
+from alphapulse.domain.signals.engine_state import (
+    EngineState,
+    MarketState,
+    grown,
+    new_history,
+    new_market,
+    new_part,
+)
+from alphapulse.domain.signals.outcome import WINS
+from alphapulse.domain.signals.ticks import Ticks, market_ticks
+
+__all__ = ["CannotRun", "ContextSource", "Engine", "EngineState", "ExitSuggested", "Output"]
+
+STRETCH = 20_000  # rows of events that are looked at together: more would leave the cache
+
+
+@dataclass(slots=True)
+class _Market:
+    """One instrument during one stretch. ``at`` (R,): each row's place in the sheet of its timeframe."""
+
+    state: MarketState
+    steps: k.Steps
+    lineage: Int64s  # (R, 3): first position, input position, flags
+    cursor: Int64s = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
+
+
+class Engine:
+    """See the module. Holds arrays that it works in: one thread at a time.
+
+    An exception half-way leaves it useless: go back to a state that was kept.
+    """
+
+    def __init__(
+        self,
+        strategy: StrategyDefined,
+        *,
+        models: Mapping[str, FittedModel] | None = None,
+        versions: Mapping[str, int] | None = None,
+        part: int = 0,
+        contexts: Sequence[ContextSource] = (),
+        state: EngineState | None = None,
+    ) -> None:
+        """
+        ``models`` by name, and their ``versions``, for seats that need one: without it they abstain.
+        ``state`` is not changed.
+
+        Raises:
+            CannotRun: this code cannot make the features or voters of ``strategy``, or there are too many.
+            BadState: ``state`` is of another strategy.
+        """
+        self.strategy, self.part, self.contexts = strategy, part, tuple(contexts)
+        self.models, self.versions = dict(models or {}), dict(versions or {})
+        self.timeframes = tuple(sorted(strategy.timeframes))
+        self._seats = rows_.seats_of(strategy, self.models, self.versions)
+        self._lookouts, digests = rows_.lookouts(strategy, self._seats)
+        self._adaptations = rows_.Adaptations(strategy)
+        self._rules = _rules(strategy, self.timeframes)
+        self._clerk = Clerk(strategy, self._seats, self._rules, self.timeframes)
+        self._notes = _notes(len(self._seats), len(strategy.geometries))
+        self._state = self._begun(state)
+        self._forget_other_sets(digests)
+
+    def _begun(self, state: EngineState | None) -> EngineState:
+        learning, voters = self.strategy.learning, len(self._seats)
+        owner = f"{self.strategy.name}.{self.strategy.version} {self.strategy.digest} part {self.part}"
+        if state is None:
+            part = new_part(len(self.timeframes), voters, learning.prior_skill, learning.least)
+            begun = EngineState(owner, part, new_history(learning.window))
+        else:
+            begun = state.copy()
+            begun.check_owner(owner)
+        kept = begun.contexts or [b""] * len(self.contexts)
+        for source, data in zip(self.contexts, kept, strict=True):
+            source.restore(data)
+        return begun
+
+    def _forget_other_sets(self, digests: Mapping[str, str]) -> None:
+        """What was carried for features that are no longer those of a set begins anew."""
+        for key, digest in digests.items():
+            if self._state.sets.get(key, digest) != digest:
+                for market in self._state.markets.values():
+                    for timeframe in self.timeframes:
+                        market.slots.pop((key, timeframe), None)
+            self._state.sets[key] = digest
+
+    def state(self) -> EngineState:
+        """What is carried on, as it is now: later events do not show in it."""
+        self._state.contexts = [source.packed() for source in self.contexts]
+        return self._state.copy()
+
+    def with_models(
+        self, models: Mapping[str, FittedModel], versions: Mapping[str, int] | None = None
+    ) -> "Engine":
+        """The same engine with other models (these replace those of the same name) from here on."""
+        return Engine(
+            self.strategy,
+            models={**self.models, **models},
+            versions={**self.versions, **(versions or {})},
+            part=self.part,
+            contexts=self.contexts,
+            state=self.state(),
+        )
+
+    def decides_on(self, instrument: str) -> bool:
+        return not self.strategy.instruments or instrument in self.strategy.instruments
+
+    def advance(self, events: Sequence[tuple[int, str, Any]]) -> Sequence[Output]:
+        """What follows from ``events``: (position, venue:symbol, event) in the order of the log.
+
+        Events of markets that this strategy does not decide on are only shown to contexts that want them;
+        events of other kinds are handed to every context.
+        """
+        outputs: list[Output] = []
+        for is_market, stretch in _stretches(events):
+            if is_market:
+                outputs += self._stretch(stretch)
+            else:
+                for position, instrument, event in stretch:
+                    for source in self.contexts:
+                        source.fold(position, instrument, event)
+        return outputs
+
+    def _stretch(self, events: Sequence[tuple[int, str, Fed]]) -> Iterator[Output]:
+        by_market: dict[str, list[tuple[int, Fed]]] = {}
+        wanted = frozenset().union(*(source.markets for source in self.contexts))
+        for position, instrument, event in events:
+            if self.decides_on(instrument) or instrument in wanted:
+                by_market.setdefault(instrument, []).append((position, event))
+        closed: dict[str, Mapping[int, Closed]] = {}
+        ticks: dict[str, Ticks] = {}
+        for instrument, its in by_market.items():
+            market = self._market(instrument)
+            market.closing, closed[instrument] = close_bars(instrument, market.closing, its)
+            if self.decides_on(instrument):
+                market.sight, ticks[instrument] = market_ticks(market.sight, its)
+        for source in self.contexts:
+            for instrument in closed:
+                if instrument in source.markets:
+                    source.closed(instrument, closed[instrument])
+        yield from self._decide(events, {i: closed[i] for i in ticks}, ticks)
+
+    def _market(self, instrument: str) -> MarketState:
+        found = self._state.markets.get(instrument)
+        if found is None:
+            window = self.strategy.gate.breaker_window
+            found = new_market(len(self.timeframes), len(self._seats), window)
+            self._state.markets[instrument] = found
+        return found
+
+    def _decide(
+        self,
+        events: Sequence[tuple[int, str, Fed]],
+        closed: Mapping[str, Mapping[int, Closed]],
+        ticks: Mapping[str, Ticks],
+    ) -> Iterator[Output]:
+        made = {instrument: self._feature_rows(instrument, its) for instrument, its in closed.items()}
+        sheets: dict[int, tuple[Sheet, rows_.Ballot]] = {}
+        begins: dict[tuple[str, int], int] = {}
+        for timeframe in self.timeframes:
+            having = [i for i in closed if timeframe in closed[i]]
+            if having:
+                at = 0
+                for i in having:
+                    begins[i, timeframe] = at
+                    at += len(closed[i][timeframe].bars)
+                sheet = rows_.sheet_of(
+                    timeframe,
+                    [made[i][timeframe] for i in having],
+                    [closed[i][timeframe] for i in having],
+                    [self._columns(i, timeframe, closed[i][timeframe]) for i in having],
+                )
+                sheets[timeframe] = sheet, rows_.ballot(sheet, self._seats, self._lookouts)
+        markets = {
+            i: self._prepared(i, made[i], ticks[i], sheets, {f: begins[i, f] for f in made[i]})
+            for i in closed
+        }
+
+        def say(slot: int, place: int, at: int) -> tuple[str, ...]:
+            said = sheets[self.timeframes[slot]][1].said[place]
+            return tuple(said.reasons(at)) if said is not None else ()
+
+        for instrument, run in groupby((e for e in events if e[1] in markets), key=itemgetter(1)):
+            *_, (position, _, _) = run
+            yield from self._run(instrument, markets[instrument], position, say)
+
+    def _feature_rows(
+        self, instrument: str, closed: Mapping[int, Closed]
+    ) -> dict[int, dict[str, FeatureRows]]:
+        """By timeframe and set."""
+        slots = self._state.markets[instrument].slots
+        found: dict[int, dict[str, FeatureRows]] = {}
+        for (key, timeframe), lookout in self._lookouts.items():
+            slots[key, timeframe], made = lookout.plan.advance(slots.get((key, timeframe), {}), closed)
+            for rows in made:
+                found.setdefault(timeframe, {})[key] = rows
+        return found
+
+    def _columns(self, instrument: str, timeframe: int, closed: Closed) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for source in self.contexts:
+            found |= source.columns(instrument, timeframe, closed)
+        return found
+
+    def _prepared(
+        self,
+        instrument: str,
+        made: Mapping[int, Mapping[str, FeatureRows]],
+        ticks: Ticks,
+        sheets: Mapping[int, tuple[Sheet, rows_.Ballot]],
+        begins: Mapping[int, int],
+    ) -> _Market:
+        """The steps of one market: its ticks, and the rows of its timeframes in one order."""
+        parts = [self._rows_of(f, made[f][""], sheets[f], begins[f]) for f in self.timeframes if f in made]
+        if not parts:
+            parts = [self._no_rows]
+        whole, floats, votes, lineage = (
+            np.concatenate(column) if len(parts) > 1 else column[0] for column in zip(*parts, strict=True)
+        )
+        if len(parts) > 1:
+            order = np.lexsort((whole[:, k.SLOT], whole[:, k.KNOWN], whole[:, k.POSITION]))
+            whole, floats, votes, lineage = whole[order], floats[order], votes[order], lineage[order]
+        steps = k.Steps(
+            np.ascontiguousarray(ticks.numbers), np.ascontiguousarray(ticks.prices), whole, floats, votes
+        )
+        return _Market(self._state.markets[instrument], steps, lineage)
+
+    @property
+    def _no_rows(self) -> tuple[Any, ...]:
+        return (
+            np.empty((0, 8), dtype=np.int64),
+            np.empty((0, 4)),
+            np.empty((0, len(self._seats))),
+            np.empty((0, 3), dtype=np.int64),
+        )
+
+    def _rows_of(
+        self, timeframe: int, rows: FeatureRows, voted: tuple[Sheet, rows_.Ballot], begin: int
+    ) -> tuple[Any, ...]:
+        sheet, ballot = voted
+        here, count = slice(begin, begin + len(rows)), len(rows)
+        own = self._lookouts["", timeframe].columns[""]
+        values = rows.values
+        regimes = rows_.regime_codes(values[:, own[rows_.REGIME]])
+        whole = np.empty((count, 8), dtype=np.int64)
+        whole[:, k.POSITION], whole[:, k.KNOWN], whole[:, k.START] = (
+            rows.position,
+            rows.known_time,
+            rows.start,
+        )
+        whole[:, k.SLOT] = self.timeframes.index(timeframe)
+        whole[:, k.SKIPPED] = rows.flags & rows_.REFUSED_FLAGS
+        whole[:, k.REGIME] = regimes
+        whole[:, k.WANTED] = self._adaptations.wanted(
+            regimes, values[:, own[rows_.RANK]], values[:, own[rows_.VOLUME]]
+        )
+        whole[:, k.AT] = np.arange(begin, begin + count)
+        floats = np.empty((count, 4))
+        floats[:, k.CLOSE], floats[:, k.RANGE] = sheet.bars[here, 3], values[:, own[rows_.ATR]]
+        for column, name in ((k.SWING_LOW, rows_.SWING_LOW), (k.SWING_HIGH, rows_.SWING_HIGH)):
+            floats[:, column] = values[:, own[name]] if name in own else np.nan
+        lineage = np.stack([rows.first_position, rows.input_position, rows.flags], axis=1)
+        return whole, floats, ballot.signed[here], lineage
+
+    def _run(self, instrument: str, market: _Market, position: int, say: Any) -> Iterator[Output]:
+        """All steps of ``market`` that come from events up to ``position``."""
+        steps, state, notes = market.steps, market.state, self._notes
+        tick_end = int(np.searchsorted(steps.tick_i[t.POSITION], position, side="right"))
+        row_end = int(np.searchsorted(steps.row_i[:, k.POSITION], position, side="right"))
+        if row_end == market.cursor[1] and not state.arrays.around_i[w.COUNT]:
+            market.cursor[0] = tick_end
+            return
+        why = k.FULL
+        while why != k.END:
+            notes.counts[:] = 0
+            why = k.run(
+                steps,
+                self._rules,
+                state.arrays,
+                self._state.part,
+                notes,
+                market.cursor,
+                tick_end,
+                row_end,
+            )
+            yield from self._noted(instrument, market, say)
+            if why == k.GROW:
+                state.arrays = grown(state.arrays)
+            elif why == k.DUE:
+                at = int(steps.tick_i[t.POSITION, market.cursor[0] - 1])
+                yield self._fitted(at)
+
+    def _noted(self, instrument: str, market: _Market, say: Any) -> Iterator[Output]:
+        notes, steps, state = self._notes, market.steps, market.state
+        if not notes.counts[4]:
+            return
+        self._remember(instrument)
+
+        def reasons(place: int, r: int) -> tuple[str, ...]:
+            slot, at = int(steps.row_i[r, k.SLOT]), int(steps.row_i[r, k.AT])
+            return say(slot, place, at)  # type: ignore[no-any-return]
+
+        made = self._clerk.events(instrument, notes, steps, market.lineage, self._state.part, reasons)
+        for position, event in made:
+            if not isinstance(event, ExitSuggested):
+                state.ordinal += 1
+            yield Output(position, instrument, state.ordinal, event)
+
+    def _remember(self, instrument: str) -> None:
+        """Keep the resolved candidates for the next fit."""
+        notes, n = self._notes, int(self._notes.counts[k.OUTCOME])
+        if not n:
+            return
+        numbers = np.empty((n, 5), dtype=np.int64)
+        outcome, mine = notes.outcome_i[:n], notes.outcome_mine_f[:n]
+        numbers[:, 0] = list(self._state.markets).index(instrument)
+        numbers[:, 1], numbers[:, 2] = outcome[:, w.DECIDED], outcome[:, w.MOMENT]
+        numbers[:, 3], numbers[:, 4] = notes.outcome_mine_i[:n, k.ITS_POSITION], outcome[:, w.POSITION]
+        values = np.empty((n, 3))
+        values[:, 0] = mine[:, k.RAW]
+        values[:, 1] = [c.logit(base) for base in mine[:, k.BASE].tolist()]
+        values[:, 2] = np.isin(outcome[:, w.REASON], WINS)
+        self._state.history.take(numbers, values)
+
+    def _fitted(self, position: int) -> Output:
+        names = [seat.choice.name for seat in self._seats]
+        event: Event = fit(self._state, self.strategy, self.timeframes, names, self.part, position)
+        return Output(position, "", int(self._state.part.counters[k.CALIBRATION]), event)
+
+
+def _stretches(
+    events: Sequence[tuple[int, str, Any]],
+) -> Iterator[tuple[bool, list[tuple[int, str, Any]]]]:
+    """``events`` cut into market events and others, and the former into what is worked on at once."""
+    for is_market, group in groupby(events, key=lambda e: isinstance(e[2], Fed)):
+        stretch: list[tuple[int, str, Any]] = []
+        rows = 0
+        for event in group:
+            stretch.append(event)
+            rows += len(event[2].columns) if isinstance(event[2], BarsObserved | TradesObserved) else 1
+            if rows >= STRETCH:
+                yield is_market, stretch
+                stretch, rows = [], 0
+        if stretch:
+            yield is_market, stretch
+
+
+def _rules(strategy: StrategyDefined, timeframes: Sequence[int]) -> k.Rules:
+    gate, learning, risk = strategy.gate, strategy.learning, strategy.risk
+    numbers = np.zeros(10)
+    numbers[k.QUORUM], numbers[k.LEAST_CONSENSUS] = strategy.quorum, strategy.min_consensus
+    numbers[k.SHARPNESS], numbers[k.THRESHOLD] = strategy.sharpness, gate.threshold
+    numbers[k.MARGIN], numbers[k.BREAKER_LEAST] = gate.margin, gate.breaker_outcomes
+    numbers[k.COST_RATIO] = (2 * risk.fee_bps + risk.slippage_bps) / 1e4
+    numbers[k.PRIOR_WEIGHT] = learning.prior_weight
+    numbers[k.SKILL_DECAY] = 0.5 ** (1 / learning.half_life)
+    numbers[k.PAIR_DECAY] = 0.5 ** (1 / c.PAIR_HALF_LIFE)
+    geometries = np.array(
+        [(g.stop_atr, g.target_atr, float(g.horizon_bars), float(g.to_levels)) for g in strategy.geometries]
+    ).reshape(len(strategy.geometries), 4)
+    changes = [change_of(None), *(change_of(adaptation) for adaptation in strategy.adaptations)]
+    return k.Rules(
+        numbers,
+        np.array(timeframes, dtype=np.int64),
+        geometries,
+        np.array([[change[name] for name in ADAPTABLE] for change in changes]),
+    )
+
+
+def _notes(voters: int, geometries: int) -> k.Notes:
+    """Room for what the kernel writes down."""
+    n = k.NOTES
+    return k.Notes(
+        order=np.empty((n, 2), dtype=np.int64),
+        counts=np.zeros(5, dtype=np.int64),
+        outcome_f=np.empty((n, w.F_ROWS)),
+        outcome_i=np.empty((n, w.I_ROWS), dtype=np.int64),
+        outcome_mine_f=np.empty((n, k.OF_IDEA + voters)),
+        outcome_mine_i=np.empty((n, k.OF_IDEA_I), dtype=np.int64),
+        adapted=np.empty((n, 3), dtype=np.int64),
+        decision_i=np.empty((n, 8), dtype=np.int64),
+        decision_f=np.empty((n, 7)),
+        of_voters=np.empty((n, voters, c.OF_VOTER)),
+        proposed=np.empty((n, geometries, 5)),
+        horizons=np.empty((n, geometries), dtype=np.int64),
+        exits=np.empty((n, k.OF_IDEA_I + 1), dtype=np.int64),
+    )
