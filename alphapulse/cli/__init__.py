@@ -17,10 +17,12 @@ COMMANDS: dict[str, Leaf | Branch] = {
     "migrate": Leaf("migrate", "migrate", "Bring the database's schema up to date."),
     "doctor": Leaf("doctor", "doctor", "Check this installation and say what to do."),
     "import": Branch(
-        "Bring files of trades or bars into the log.",
+        "Bring files of trades, bars, funding rates or headlines into the log.",
         {
             "trades": Leaf("import_", "trades", "Import trades: CSV, Parquet, JSON."),
             "bars": Leaf("import_", "bars", "Import bars that a venue supplied."),
+            "funding": Leaf("import_fundamentals", "funding", "Import funding rates of perpetuals."),
+            "news": Leaf("import_fundamentals", "news", "Import headlines with subjects and sentiment."),
         },
     ),
     "generate": Leaf("generate", "generate", "Generate lifelike trades into the log or a file."),

@@ -48,13 +48,13 @@ def trades(
 
     made: str | TradeMapping = file_format
     if mapping is not None:
-        columns = _columns(mapping, required=("time", "price", "size"), known=TradeMapping)
+        columns = columns_of(mapping, required=("time", "price", "size"), known=TradeMapping)
         made = TradeMapping(
             name="map", time_unit=time_unit, received_unit=time_unit, header=not no_header,
             buy=tuple(side_buy.split(",")), sell=tuple(side_sell.split(",")), float_digits=float_digits,
             kinds=_KINDS, **columns,
         )  # fmt: skip
-    naming = _naming(venue, symbol, symbol_map)
+    naming = naming_of(venue, symbol, symbol_map)
 
     async def one(path: Path, store: Any, tell: Any) -> Any:
         from alphapulse.processes.importing import import_trades
@@ -63,7 +63,7 @@ def trades(
             path, store, file_format=made, naming=naming, max_refused=max_refused, progress=tell
         )
 
-    _run(files, one, "trades", as_json)
+    run_imports(files, one, "trades", as_json)
 
 
 def bars(
@@ -97,7 +97,7 @@ def bars(
         )
     made: str | BarMapping = file_format
     if mapping is not None:
-        columns = _columns(
+        columns = columns_of(
             mapping, required=("time", "open", "high", "low", "close", "volume"), known=BarMapping
         )
         made = BarMapping(
@@ -110,7 +110,7 @@ def bars(
                 "--volume-unit needs --format by name, or --map", param_hint="--volume-unit"
             )
         made = dataclasses.replace(BAR_FORMATS[file_format], volume_unit=volume_unit)
-    naming = _naming(venue, symbol, symbol_map)
+    naming = naming_of(venue, symbol, symbol_map)
 
     async def one(path: Path, store: Any, tell: Any) -> Any:
         from alphapulse.processes.importing import import_bars
@@ -120,20 +120,21 @@ def bars(
             max_refused=max_refused, progress=tell,
         )  # fmt: skip
 
-    _run(files, one, "bars", as_json)
+    run_imports(files, one, "bars", as_json)
 
 
 _KINDS = ("text", "parquet", "feather", "json")
 _MEANINGS = {"venue": "venue_column", "symbol": "symbol_column"}
 
 
-def _columns(text: str, *, required: tuple[str, ...], known: type) -> dict[str, Any]:
+def columns_of(text: str, *, required: tuple[str, ...], known: type) -> dict[str, Any]:
     """The mapping written ``time=ts,price=px`` as fields of ``known``."""
     import dataclasses
 
     allowed = {f.name for f in dataclasses.fields(known)} & {
         "time", "price", "size", "side", "id", "received", "venue", "symbol",
-        "open", "high", "low", "close", "volume", "trade_count",
+        "open", "high", "low", "close", "volume", "trade_count", "rate", "interval",
+        "title", "url", "publisher", "subject", "sentiment",
     }  # fmt: skip
     columns: dict[str, Any] = {}
     for part in text.split(","):
@@ -149,7 +150,7 @@ def _columns(text: str, *, required: tuple[str, ...], known: type) -> dict[str, 
     return {_MEANINGS.get(meaning, meaning): column for meaning, column in columns.items()}
 
 
-def _naming(venue: str | None, symbol: str | None, symbol_map: list[str] | None) -> Any:
+def naming_of(venue: str | None, symbol: str | None, symbol_map: list[str] | None) -> Any:
     from alphapulse.adapters.files.open import Naming
 
     symbols: dict[str, str] = {}
@@ -161,7 +162,7 @@ def _naming(venue: str | None, symbol: str | None, symbol_map: list[str] | None)
     return Naming(venue=venue, symbol=symbol, symbols=symbols)
 
 
-def _run(
+def run_imports(
     files: list[Path], one: Callable[[Path, Any, Any], Awaitable[Any]], what: str, as_json: bool
 ) -> None:
     """Import each file, tell about each, and end with 1 if one broke, else 3 if rows were refused."""

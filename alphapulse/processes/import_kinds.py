@@ -1,4 +1,7 @@
-"""What importing does differently for trades and for bars: streams, judging, events, keys."""
+"""What importing does differently for trades and for bars: streams, judging, events, keys.
+
+For funding rates and headlines see import_fundamentals.py.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +13,15 @@ from alphapulse.adapters.files.open import OpenFile
 from alphapulse.domain.market import normalise, normalise_bars
 from alphapulse.domain.market.columns import BarColumns, Int64s, TradeColumns
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
+from alphapulse.domain.market.fundamentals import FundingColumns, Headline
+from alphapulse.domain.market.fundamentals_headlines import RawHeadlines
+from alphapulse.domain.market.fundamentals_judging import RawFunding
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.raw import RawBars, RawTrades
 from alphapulse.domain.market.timeframes import LABELS
 
-Raw = TypeVar("Raw", RawTrades, RawBars)
-Columns = TypeVar("Columns", TradeColumns, BarColumns)
+Raw = TypeVar("Raw", RawTrades, RawBars, RawFunding, RawHeadlines)
+Columns = TypeVar("Columns", TradeColumns, BarColumns, FundingColumns, tuple[Headline, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,10 @@ class Batch(Generic[Columns]):
 
 
 class Kind(Protocol[Raw, Columns]):
-    """What differs between trades and bars."""
+    """What differs between trades, bars, funding rates and headlines."""
 
     label: str
+    salt: str  # part of event ids: what else than file and row decides what a row says
 
     def chunks(self) -> Iterator[Raw]: ...
     def stream(self, instrument: Instrument) -> str: ...
@@ -37,11 +44,14 @@ class Kind(Protocol[Raw, Columns]):
     def against(self, verdict: Any, stored: Sequence[Columns]) -> Any: ...
     def batches(self, accepted: Any, last: Columns | None) -> Iterator[Batch[Columns]]: ...
     def event(self, instrument: Instrument, columns: Columns) -> object: ...
+    def columns(self, event: Any) -> Columns: ...
     def keys(self, accepted: Any) -> Int64s: ...
     def times(self, columns: Columns) -> Int64s: ...
 
 
 class TradeKind:
+    salt = ""
+
     def __init__(self, file: OpenFile[TradeMapping]) -> None:
         self._file, self.label = file, file.mapping.name
 
@@ -67,6 +77,9 @@ class TradeKind:
     def event(self, instrument: Instrument, columns: TradeColumns) -> TradesObserved:
         return TradesObserved(instrument=instrument, columns=columns)
 
+    def columns(self, event: TradesObserved) -> TradeColumns:
+        return event.columns
+
     def keys(self, accepted: normalise.Accepted | TradeColumns) -> Int64s:
         return accepted.id
 
@@ -75,6 +88,8 @@ class TradeKind:
 
 
 class BarKind:
+    salt = ""
+
     def __init__(self, file: OpenFile[BarMapping], timeframe_minutes: int) -> None:
         if timeframe_minutes not in LABELS:
             raise ValueError(
@@ -117,6 +132,9 @@ class BarKind:
             volume_unit=self._file.mapping.volume_unit,
             columns=columns,
         )
+
+    def columns(self, event: BarsObserved) -> BarColumns:
+        return event.columns
 
     def keys(self, accepted: normalise_bars.AcceptedBars | BarColumns) -> Int64s:
         return accepted.start // normalise_bars.SECOND_NS

@@ -1,4 +1,4 @@
-"""Bring a file of trades or bars into the log: read, judge, compare with the log, append.
+"""Bring a file into the log: read, judge, compare with the log, append.
 
 Any number of importers may work on any files at once, each may be killed at any moment, and each may
 run again: what the log holds already is recognised by venue id (or file hash and row) under the
@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, Protocol
 from uuid import UUID, uuid5
 
 import numpy as np
 
 from alphapulse.adapters.files.formats import BarMapping, TradeMapping
-from alphapulse.adapters.files.open import Naming, OpenFile, open_bars, open_trades
+from alphapulse.adapters.files.open import Naming, open_bars, open_trades
 from alphapulse.adapters.files.reader import UnreadableFile
 from alphapulse.adapters.store import codec
 from alphapulse.domain.market.events import ImportFinished, RefusedRow, RowsRefused
@@ -65,6 +65,21 @@ class TooManyRefused(Exception):
     """So many rows were refused that the format or the mapping must be wrong. The rest was not read."""
 
 
+class _Reading(Protocol):
+    done_ratio: float
+
+
+class Importable(Protocol):
+    """What an import wants to know of a file besides its rows, which come by the kind."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def reader(self) -> _Reading: ...
+
+
 Progress = Callable[[Imported, float], None]  # what is done, and the part of the file, 0 to 1
 
 
@@ -86,7 +101,7 @@ async def import_trades(
         StoreUnavailable: run again, it goes on where it stopped.
     """
     file = await asyncio.to_thread(open_trades, path, file_format=file_format, naming=naming)
-    return await _Import(file, TradeKind(file), store, max_refused, progress).run()
+    return await FileImport(file, TradeKind(file), store, max_refused, progress).run()
 
 
 async def import_bars(
@@ -101,7 +116,7 @@ async def import_bars(
 ) -> Imported:
     """Import bars of one timeframe that a venue supplied; raises as import_trades."""
     file = await asyncio.to_thread(open_bars, path, file_format=file_format, naming=naming)
-    return await _Import(file, BarKind(file, timeframe_minutes), store, max_refused, progress).run()
+    return await FileImport(file, BarKind(file, timeframe_minutes), store, max_refused, progress).run()
 
 
 @dataclass(slots=True)
@@ -116,10 +131,12 @@ class _Counts:
     time_hi: int | None = None
 
 
-class _Import(Generic[Raw, Columns]):
+class FileImport(Generic[Raw, Columns]):
+    """One run of one import; ``kind`` says what differs between trades, bars and the rest."""
+
     def __init__(
         self,
-        file: OpenFile[Any],
+        file: Importable,
         kind: Kind[Raw, Columns],
         store: EventStore,
         max_refused: int,
@@ -141,7 +158,7 @@ class _Import(Generic[Raw, Columns]):
         except UnreadableFile as error:
             self._tell()
             raise ImportBroken(
-                f"{error}; {self._done.accepted} trades or bars before it are in the log", self._done
+                f"{error}; {self._done.accepted} rows before it are in the log", self._done
             ) from error
         for instrument, counts in self._counts.items():
             await self._finish(instrument, counts)
@@ -235,7 +252,7 @@ class _Import(Generic[Raw, Columns]):
         event can begin with this row."""
         encoded = codec.encode(event)
         lo, hi = ids or (None, None)
-        name = f"{stream}\n{self._file.sha256}\n{encoded.name}\n{first_row}"
+        name = f"{stream}\n{self._file.sha256}\n{encoded.name}\n{first_row}{self._kind.salt}"
         envelope = Envelope(
             event_id=uuid5(_NAMESPACE, name), event_time=codec.event_time(event), actor="import"
         )
@@ -261,13 +278,12 @@ class _Import(Generic[Raw, Columns]):
                 stream, int(keys[part.start]), int(keys[part.stop - 1])
             ):
                 if record.version not in found:
-                    found[record.version] = codec.decode(record).event.columns
+                    found[record.version] = self._kind.columns(codec.decode(record).event)
         return list(found.values())
 
     async def _last_columns(self, stream: str, version: int) -> Columns | None:
         records = await self._store.read_stream(stream, after=version - 1, limit=1) if version else []
-        columns: Columns | None = codec.decode(records[0]).event.columns if records else None
-        return columns
+        return self._kind.columns(codec.decode(records[0]).event) if records else None
 
     async def _append_refusals(self, instrument: Instrument, refused: Sequence[RefusedRow]) -> None:
         """Keep refused rows, those not kept by an earlier run of this file."""

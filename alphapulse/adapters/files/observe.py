@@ -36,7 +36,7 @@ def trade_chunks(file: OpenFile[TradeMapping]) -> Iterator[RawTrades]:
         "id": m.id,
         "received": m.received,
     }
-    for instrument, refusal, chunk in _by_instrument(file):
+    for instrument, refusal, chunk in by_instrument(file):
         columns = chunk.columns
         time = clock.times(columns[m.time])
         blank = np.flatnonzero(time.status == BLANK)
@@ -54,7 +54,7 @@ def trade_chunks(file: OpenFile[TradeMapping]) -> Iterator[RawTrades]:
             side=parse.sides(columns[m.side] if m.side else None, len(chunk), m.buy, m.sell),
             id=parse.integers(columns[m.id]) if m.id else None,
             raw=chunk.raw,
-            text=partial(_field_text, chunk, names),
+            text=partial(field_text, chunk, names),
         )
 
 
@@ -68,7 +68,7 @@ def bar_chunks(file: OpenFile[BarMapping]) -> Iterator[RawBars]:
         "start": m.time, "open": m.open, "high": m.high, "low": m.low, "close": m.close,
         "volume": m.volume, "trade count": m.trade_count,
     }  # fmt: skip
-    for instrument, refusal, chunk in _by_instrument(file):
+    for instrument, refusal, chunk in by_instrument(file):
         columns = chunk.columns
         counts: Integers | None = parse.integers(columns[m.trade_count]) if m.trade_count else None
         yield RawBars(
@@ -84,16 +84,16 @@ def bar_chunks(file: OpenFile[BarMapping]) -> Iterator[RawBars]:
             volume=parse.decimals(columns[m.volume]),
             trade_count=counts,
             raw=chunk.raw,
-            text=partial(_field_text, chunk, names),
+            text=partial(field_text, chunk, names),
         )
 
 
-def _field_text(chunk: TextChunk, names: Mapping[str, str | None], i: int, field: str) -> str:
+def field_text(chunk: TextChunk, names: Mapping[str, str | None], i: int, field: str) -> str:
     name = names[field]
     return chunk.columns[name].text(i) if name else ""
 
 
-def _by_instrument(file: OpenFile[M]) -> Iterator[tuple[Instrument, str | None, TextChunk]]:
+def by_instrument(file: OpenFile[M]) -> Iterator[tuple[Instrument, str | None, TextChunk]]:
     """The chunks of ``file``, split where the instrument changes, rows of one instrument together.
 
     A row with too few or too many fields says nothing sure: it goes with the row before it.

@@ -65,7 +65,7 @@ def open_trades(
         Unnamed: venue or symbol is known neither from the file nor from ``naming``.
         ValueError: there is no such format.
     """
-    opened = _open(path, file_format, TRADE_FORMATS, naming or Naming())
+    opened = open_as(path, file_format, TRADE_FORMATS, naming or Naming())
     if opened.mapping.id is None:
         verify_packing(path)
     return opened
@@ -78,10 +78,11 @@ def open_bars(
     naming: Naming | None = None,
 ) -> OpenFile[BarMapping]:
     """The file at ``path`` as bars that a venue supplied; raises as open_trades."""
-    return _open(path, file_format, BAR_FORMATS, naming or Naming())
+    return open_as(path, file_format, BAR_FORMATS, naming or Naming())
 
 
-def _open(path: Path, file_format: str | M, formats: Mapping[str, M], naming: Naming) -> OpenFile[M]:
+def open_as(path: Path, file_format: str | M, formats: Mapping[str, M], naming: Naming) -> OpenFile[M]:
+    """The file at ``path`` in one of ``formats``; raises as open_trades."""
     sha256 = file_sha256(path)
     if isinstance(file_format, str) and file_format != "auto" and file_format not in formats:
         raise ValueError(f"format {file_format!r} is none of auto, {', '.join(formats)}")
