@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from alphapulse.domain.decider import Decider
-from alphapulse.domain.decision.decisions import DecisionMade, bar_of
+from alphapulse.domain.decision.decisions import bar_of
 from alphapulse.domain.signals.idea import DAY_NS
 from alphapulse.domain.signals.outcome import Outcome
 from alphapulse.domain.signals.signal import ExitRecommended, SignalClosed, SignalIssued
@@ -60,11 +60,16 @@ class Book:
         return 0.0 if time // DAY_NS > self.day else max(1 - self.equity / self.day_equity, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecommendExit:
-    """``decision`` was made against what may be open in its market."""
+    """``against`` was decided for the other side of ``decision``, which may be open."""
 
-    decision: DecisionMade
+    decision: str
+    against: str
+    time: int
+    price: float
+    consensus: float
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,12 @@ Command = RecommendExit | Close
 def decide(command: Command, book: Book) -> Sequence[Event]:
     """The events that ``command`` causes: none when it changes nothing."""
     match command:
-        case RecommendExit(decision):
-            return [_advice(held, decision) for held in book.open.values() if _is_against(held, decision)]
-        case Close(decision=id_, outcome=outcome):
-            return [_closed(book.open[id_], outcome, book)] if id_ in book.open else []
+        case RecommendExit():
+            held = book.open.get(command.decision)
+            return [_advice(held, command)] if held is not None and not held.is_advised else []
+        case Close():
+            held = book.open.get(command.decision)
+            return [] if held is None else [_closed(held, command.outcome, book)]
 
 
 def evolve(book: Book, event: Event) -> Book:
@@ -134,29 +141,15 @@ def _without(book: Book, closed: SignalClosed) -> Book:
     )
 
 
-def _is_against(held: Open, decision: DecisionMade) -> bool:
-    """Whether a signal is to be left, for the first time: its voters turned, on bars no smaller."""
-    signal = held.signal
-    return (
-        not held.is_advised
-        and decision.instrument == signal.instrument
-        and decision.strategy_version == signal.strategy_version
-        and decision.side == -signal.side
-        and decision.timeframe >= signal.timeframe
-        and decision.time > signal.time
-    )
-
-
-def _advice(held: Open, decision: DecisionMade) -> ExitRecommended:
-    against = [vote for vote in decision.votes if vote.direction == decision.side and vote.weight > 0]
+def _advice(held: Open, command: RecommendExit) -> ExitRecommended:
     return ExitRecommended(
         strategy=held.signal.strategy,
         number=held.signal.number,
-        decision=decision.decision,
-        time=decision.time,
-        price=decision.entry,
-        consensus=decision.consensus,
-        reasons=tuple(f"{vote.voter}: {reason}" for vote in against for reason in vote.reasons),
+        decision=command.against,
+        time=command.time,
+        price=command.price,
+        consensus=command.consensus,
+        reasons=command.reasons,
     )
 
 

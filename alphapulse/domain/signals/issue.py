@@ -1,7 +1,7 @@
 """Whether a decision that passed the gate becomes a signal: the vetoes of the strategy's risk, and the size.
 
 A decision is answered once: those of one version, market and timeframe come in the order of their bars, so
-that one whose bar is no later than that of the last one issued has been here before.
+that the last one issued tells a repeat, also after its signal was closed; what lies before it is too late.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,8 +57,12 @@ def answer(command: Issue, book: Book) -> Issued | Vetoed | Repeated:
     decision = command.decision
     assert not decision.refusals, f"{decision.decision} did not pass the gate: {decision.refusals}"
     slot = (decision.strategy_version, decision.instrument, decision.timeframe)
-    if decision.bar_start <= book.last_bar.get(slot, -1):
+    last = book.last_bar.get(slot, -1)
+    if decision.bar_start == last:
         return Repeated()
+    if decision.bar_start < last:
+        here = f"the bar at {decision.bar_start} minutes is before that of the last signal here, at {last}"
+        return _vetoed([f"late {here}"])
     if reasons := list(_unsound(decision)) or list(_vetoes(command, book)):
         return _vetoed(reasons)
     bounds = list(_bounds(command, book))

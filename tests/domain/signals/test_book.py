@@ -157,49 +157,35 @@ def test_a_late_close_of_an_earlier_day_counts_on_the_day_that_is() -> None:
 # -- advice to leave -----------------------------------------------------------------------------
 
 
-def test_a_candidate_for_the_other_side_recommends_the_exit_once() -> None:
+ADVICE = RecommendExit(
+    decision=decision().decision,
+    against="mine.1/kraken:BTC/USD/5/28332725",
+    time=(NOON + 10) * MINUTE_NS,
+    price=101.0,
+    consensus=-0.5,
+    reasons=("trend: it turned",),
+)
+
+
+def test_an_exit_is_recommended_once_and_the_signal_stays_open() -> None:
     book, signal = one_open()
-    vote = CastVote(
-        voter="trend",
-        version=1,
-        direction=SHORT,
-        score=1.0,
-        measured=0.0,
-        outcomes=0.0,
-        prior=0.0,
-        skill=0.1,
-        crowd=1.0,
-        weight=1.0,
-        reasons=("it turned",),
-    )
-    against = decision(minute=NOON + 5, side=SHORT, votes=(vote, replace(vote, direction=LONG)), entry=101.0)
-    (event,) = book_of_signals.decide(RecommendExit(against), book)
+    (event,) = book_of_signals.decide(ADVICE, book)
     assert event == ExitRecommended(
         strategy="mine",
         number=signal.number,
-        decision=against.decision,
-        time=against.time,
+        decision=ADVICE.against,
+        time=ADVICE.time,
         price=101.0,
         consensus=-0.5,
         reasons=("trend: it turned",),
     )
     after = book_of_signals.evolve(book, event)
-    later = decision(minute=NOON + 10, side=SHORT)
-    assert book_of_signals.decide(RecommendExit(later), after) == []
+    assert book_of_signals.decide(ADVICE, after) == []
     assert list(after.open) == list(book.open)
+    assert len(closed(after, decision(), outcome(NOON + 60))[1]) == 1
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        decision(minute=NOON + 5),
-        decision(ETH, NOON + 5, side=SHORT),
-        decision(minute=NOON + 5, side=SHORT, version=2),
-        decision(minute=NOON + 5, side=SHORT, timeframe=1),
-        decision(minute=NOON, side=SHORT, timeframe=5),
-    ],
-    ids=["same side", "another market", "another version", "smaller bars", "not later"],
-)
-def test_other_candidates_recommend_nothing(other: object) -> None:
-    book, _ = one_open()
-    assert book_of_signals.decide(RecommendExit(other), book) == []  # type: ignore[arg-type]
+def test_no_exit_is_recommended_from_what_is_not_open() -> None:
+    """A candidate that was vetoed is watched like any other, and has nothing to leave."""
+    book, _ = issued(Book(), Issue(decision=decision(ETH), risk=RISK))
+    assert book_of_signals.decide(ADVICE, book) == []

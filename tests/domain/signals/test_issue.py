@@ -231,6 +231,13 @@ def test_a_decision_is_answered_once() -> None:
     assert accepted(Issue(decision=LATER, risk=RISK), book) == 0.5
 
 
+def test_veto_of_a_bar_before_the_last_one_issued() -> None:
+    """Else nobody could tell a repeat of a signal that is long closed from a new one."""
+    assert reason(Issue(decision=decision(minute=NOON - 5), risk=RISK), holding(BTC)) == (
+        f"veto: late the bar at {NOON - 5} minutes is before that of the last signal here, at {NOON}"
+    )
+
+
 def test_bars_of_other_timeframes_and_versions_are_other_decisions() -> None:
     risk = replace(RISK, max_per_instrument=9)
     for other in (decision(timeframe=15), decision(version=2)):
@@ -317,7 +324,9 @@ def test_slippage_is_half_of_what_the_last_part_pays(share: float, depth: float)
 def test_the_notes_say_what_bounded_the_size() -> None:
     found = answer(Issue(decision=decision(), risk=RISK, depth=25_000.0), Book())
     assert isinstance(found, Issued)
-    assert found.notes[0].split(" of size ") == [
-        "size_ratio 0.25 is the least",
-        "0.5 (fixed_fractional, at most 1), exposure 3 (0 of 3 is open), depth 0.25 (0.1 of 25000 within 10 bps)",
-    ]
+    least, _, among = found.notes[0].partition(" of size ")
+    assert least == "size_ratio 0.25 is the least"
+    assert among == (
+        "0.5 (fixed_fractional, at most 1), exposure 3 (0 of 3 is open), "
+        "depth 0.25 (0.1 of 25000 within 10 bps)"
+    )
