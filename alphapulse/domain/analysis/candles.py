@@ -8,6 +8,8 @@ and only the others are judged by all of its rules.
 Source of the settings: TA-Lib 0.8, candle settings (ta_global.c), described at https://ta-lib.org.
 """
 
+import numpy as np
+
 from alphapulse.domain.analysis.compiled import inner_piece
 from alphapulse.domain.analysis.fields import (
     BODY_MEAN,
@@ -22,6 +24,7 @@ from alphapulse.domain.analysis.fields import (
     SHADOW_MEAN,
     TOP,
     Floats,
+    Int64s,
 )
 
 AVERAGED = 10  # bars before this one that "long", "short", "tiny" are measured against
@@ -47,7 +50,7 @@ OPENS_ABOVE, OPENS_BELOW = 1 << 26, 1 << 27
 NARROWER = 1 << 28  # the range, against the last; its own mirror image
 
 # A float64 from 2**52 on holds an integer in its lowest bits: ring.view(int64) & bits needs no conversion.
-BLANK = 2.0**52
+BLANK = int(np.float64(2.0**52).view(np.int64))
 
 INSIDE = LOWER_HIGH | HIGHER_LOW
 OUTSIDE = HIGHER_HIGH | LOWER_LOW
@@ -71,8 +74,12 @@ def push_candles(bars: Floats, row: int, lo: int, hi: int) -> None:
         top[i] = open_[i] if open_[i] > close[i] else close[i]
         bottom[i] = close[i] if open_[i] > close[i] else open_[i]
     _average(bars, row, lo, hi)
-    for n in range(lo, hi):
-        bars[FACTS, at, n] = BLANK + (_shape(bars, at, n) | _against_last(bars, at, before, n))
+    facts = bars[FACTS].view(np.int64)[at, lo:hi]
+    _shape(bars, at, lo, hi, facts)
+    _shadows(bars, at, lo, hi, facts)
+    _closes(bars, at, before, lo, hi, facts)
+    _bodies(bars, at, before, lo, hi, facts)
+    _ends(bars, at, before, lo, hi, facts)
 
 
 @inner_piece
@@ -105,40 +112,66 @@ def _average(bars: Floats, row: int, lo: int, hi: int) -> None:
         near_mean[i] /= NEARBY
 
 
-@inner_piece
-def _shape(bars: Floats, at: int, n: int) -> int:
-    """The facts of one bar against the averages."""
-    top, bottom = bars[TOP, at, n], bars[BOTTOM, at, n]
-    body, upper, lower = top - bottom, bars[HIGH, at, n] - top, bottom - bars[LOW, at, n]
-    mean, shadow = bars[BODY_MEAN, at, n], 0.5 * bars[SHADOW_MEAN, at, n]
-    tiny = TINY * bars[RANGE_MEAN, at, n]
-    facts = (body > mean) * LONG | (body <= mean) * MODEST | (body < mean) * SHORT | (body <= tiny) * DOJI
-    facts |= WHITE if bars[CLOSE, at, n] >= bars[OPEN, at, n] else BLACK
-    facts |= (upper < tiny) * UPPER_TINY | (lower < tiny) * LOWER_TINY
-    facts |= (upper > body) * UPPER_LONG | (lower > body) * LOWER_LONG
-    facts |= (upper < shadow) * UPPER_SHORT | (lower < shadow) * LOWER_SHORT
-    return int(facts)
+# A loop for few comparisons at a time: one that reads more rows than these would not use vector registers, as
+# the compiler gives up proving that what it writes is none of what it reads.
 
 
 @inner_piece
-def _against_last(bars: Floats, at: int, before: int, n: int) -> int:
-    """The facts of one bar against the bar before it; none for the first, whose last is NaN."""
-    open_, high, low, close = bars[OPEN, at, n], bars[HIGH, at, n], bars[LOW, at, n], bars[CLOSE, at, n]
-    last_high, last_low, last_close = bars[HIGH, before, n], bars[LOW, before, n], bars[CLOSE, before, n]
-    top, bottom, last_top, last_bottom = (
-        bars[TOP, at, n],
-        bars[BOTTOM, at, n],
-        bars[TOP, before, n],
-        bars[BOTTOM, before, n],
-    )
-    facts = ((top <= last_top) & (bottom >= last_bottom)) * WITHIN
-    facts |= ((top >= last_top) & (bottom <= last_bottom)) * AROUND
-    facts |= (close > last_close) * RISES | (close < last_close) * FALLS
-    facts |= (bottom > last_top) * BODY_ABOVE | (top < last_bottom) * BODY_BELOW
-    facts |= (low > last_high) * GAP_UP | (high < last_low) * GAP_DOWN
-    facts |= (high > last_high) * HIGHER_HIGH | (low < last_low) * LOWER_LOW
-    facts |= (close > last_high) * CLOSES_ABOVE | (close < last_low) * CLOSES_BELOW
-    facts |= (open_ > last_high) * OPENS_ABOVE | (open_ < last_low) * OPENS_BELOW
-    facts |= (high - low < last_high - last_low) * NARROWER
-    facts |= (high < last_high) * LOWER_HIGH | (low > last_low) * HIGHER_LOW
-    return int(facts)
+def _shape(bars: Floats, at: int, lo: int, hi: int, facts: Int64s) -> None:
+    """The body against the averages, and its colour."""
+    open_, close = bars[OPEN, at, lo:hi], bars[CLOSE, at, lo:hi]
+    top, bottom = bars[TOP, at, lo:hi], bars[BOTTOM, at, lo:hi]
+    usual, usual_range = bars[BODY_MEAN, at, lo:hi], bars[RANGE_MEAN, at, lo:hi]
+    for i in range(facts.shape[0]):
+        body, mean = top[i] - bottom[i], usual[i]
+        found = (body > mean) * LONG | (body <= mean) * MODEST | (body < mean) * SHORT
+        found |= (body <= TINY * usual_range[i]) * DOJI
+        facts[i] = BLANK | found | (WHITE if close[i] >= open_[i] else BLACK)
+
+
+@inner_piece
+def _shadows(bars: Floats, at: int, lo: int, hi: int, facts: Int64s) -> None:
+    """The shadows against the averages and the body."""
+    high, low = bars[HIGH, at, lo:hi], bars[LOW, at, lo:hi]
+    top, bottom = bars[TOP, at, lo:hi], bars[BOTTOM, at, lo:hi]
+    usual_range, usual_shadows = bars[RANGE_MEAN, at, lo:hi], bars[SHADOW_MEAN, at, lo:hi]
+    for i in range(facts.shape[0]):
+        body, upper, lower = top[i] - bottom[i], high[i] - top[i], bottom[i] - low[i]
+        tiny, short = TINY * usual_range[i], 0.5 * usual_shadows[i]
+        found = (upper < tiny) * UPPER_TINY | (lower < tiny) * LOWER_TINY
+        found |= (upper > body) * UPPER_LONG | (lower > body) * LOWER_LONG
+        facts[i] |= found | (upper < short) * UPPER_SHORT | (lower < short) * LOWER_SHORT
+
+
+# Against the bar before: none for the first bar, whose last is NaN.
+
+
+@inner_piece
+def _closes(bars: Floats, at: int, before: int, lo: int, hi: int, facts: Int64s) -> None:
+    open_, close, last = bars[OPEN, at, lo:hi], bars[CLOSE, at, lo:hi], bars[CLOSE, before, lo:hi]
+    last_high, last_low = bars[HIGH, before, lo:hi], bars[LOW, before, lo:hi]
+    for i in range(facts.shape[0]):
+        found = (close[i] > last[i]) * RISES | (close[i] < last[i]) * FALLS
+        found |= (close[i] > last_high[i]) * CLOSES_ABOVE | (close[i] < last_low[i]) * CLOSES_BELOW
+        facts[i] |= found | (open_[i] > last_high[i]) * OPENS_ABOVE | (open_[i] < last_low[i]) * OPENS_BELOW
+
+
+@inner_piece
+def _bodies(bars: Floats, at: int, before: int, lo: int, hi: int, facts: Int64s) -> None:
+    top, bottom = bars[TOP, at, lo:hi], bars[BOTTOM, at, lo:hi]
+    last_top, last_bottom = bars[TOP, before, lo:hi], bars[BOTTOM, before, lo:hi]
+    for i in range(facts.shape[0]):
+        found = ((top[i] <= last_top[i]) & (bottom[i] >= last_bottom[i])) * WITHIN
+        found |= ((top[i] >= last_top[i]) & (bottom[i] <= last_bottom[i])) * AROUND
+        facts[i] |= found | (bottom[i] > last_top[i]) * BODY_ABOVE | (top[i] < last_bottom[i]) * BODY_BELOW
+
+
+@inner_piece
+def _ends(bars: Floats, at: int, before: int, lo: int, hi: int, facts: Int64s) -> None:
+    high, low = bars[HIGH, at, lo:hi], bars[LOW, at, lo:hi]
+    last_high, last_low = bars[HIGH, before, lo:hi], bars[LOW, before, lo:hi]
+    for i in range(facts.shape[0]):
+        found = (low[i] > last_high[i]) * GAP_UP | (high[i] < last_low[i]) * GAP_DOWN
+        found |= (high[i] > last_high[i]) * HIGHER_HIGH | (low[i] < last_low[i]) * LOWER_LOW
+        found |= (high[i] < last_high[i]) * LOWER_HIGH | (low[i] > last_low[i]) * HIGHER_LOW
+        facts[i] |= found | (high[i] - low[i] < last_high[i] - last_low[i]) * NARROWER
