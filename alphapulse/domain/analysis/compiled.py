@@ -30,14 +30,21 @@ class View(NamedTuple):
     mask: int
     seen: Int64s  # [slot]: bars before ``first``
     warm: bool  # every slot has had more bars than the indicator's lookback
+    facts: Int64s  # of candles, see fact_words.py
+    room: Floats  # [ROOM, bars at once * slots]: for what a kernel puts down while it runs
+
+
+ROOM = 3
 
 
 _CUBE = types.Array(types.float64, 3, "C")
 _SQUARE = types.Array(types.float64, 2, "C")
 _LINE = types.Array(types.float64, 1, "C")
 _COUNTS = types.Array(types.int64, 1, "C")
+_TABLE = types.Array(types.int64, 2, "C")
 _WHOLE = types.int64
-VIEW = types.NamedTuple((_CUBE, *(_WHOLE,) * 5, _COUNTS, types.boolean), View)  # type: ignore[no-untyped-call]
+_FIELDS = (_CUBE, *(_WHOLE,) * 5, _COUNTS, types.boolean, _TABLE, _SQUARE)
+VIEW = types.NamedTuple(_FIELDS, View)  # type: ignore[no-untyped-call]
 _ARGUMENTS = (VIEW, _LINE, _CUBE, _SQUARE, _CUBE)  # view, params, lines, carry, out
 KERNEL = types.void(*_ARGUMENTS)
 

@@ -14,7 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from alphapulse.domain.analysis.candles import push_candles
-from alphapulse.domain.analysis.compiled import View, call_kernel, kernel_address, piece
+from alphapulse.domain.analysis.compiled import ROOM, View, call_kernel, kernel_address, piece
+from alphapulse.domain.analysis.fact_words import lay_out, shape_for
 from alphapulse.domain.analysis.fields import (
     CANDLE_FIELDS,
     CLOSE,
@@ -103,6 +104,8 @@ class Panel:
         self._lines: Floats = np.full((plan.lines, rows, slots), np.nan)
         self._carry: Floats = np.zeros((plan.carries, slots))
         self._out: Floats = np.empty((plan.outputs, chunk, slots))
+        self._facts: Int64s = np.zeros(shape_for(slots if plan.fields > FIELDS else 0, chunk), dtype=np.int64)
+        self._room: Floats = np.empty((ROOM, chunk * slots))
 
     def advance(self, bars: Floats, lo: int = 0, hi: int | None = None) -> Floats:
         """Outputs of shape (outputs, T, hi - lo) for ``bars`` of shape (INPUTS, T, hi - lo), oldest first.
@@ -142,7 +145,7 @@ class Panel:
 
     def _work(self, bars: Floats, lo: int, hi: int) -> None:
         plan, first = self.plan, int(self._row[lo])
-        state = (self._bars, self._lines, self._carry, self._out, self.seen)
+        state = (self._bars, self._lines, self._carry, self._out, self.seen, self._facts, self._room)
         _advance(plan.kernels, plan.params, plan.edges, plan.lookbacks, *state, bars, first, lo, hi)
         self._row[lo:hi] += bars.shape[1]
         if (lo, hi) != (0, self.slots):
@@ -216,6 +219,8 @@ def _advance(
     carry: Floats,
     out: Floats,
     seen: Int64s,
+    facts: Int64s,
+    room: Floats,
     new: Floats,
     first: int,
     lo: int,
@@ -224,6 +229,8 @@ def _advance(
     """Put ``new`` rows into the ring, run every kernel over them, and count them as seen."""
     count, mask = new.shape[1], bars.shape[1] - 1
     _push(new, bars, first, lo, hi)
+    if bars.shape[0] > FIELDS:
+        lay_out(bars, first, first + count, lo, hi, facts)
     youngest = seen[lo]
     for n in range(lo, hi):
         youngest = min(youngest, seen[n])
@@ -234,7 +241,7 @@ def _advance(
         for o in range(value, value_end):
             longest = max(longest, lookbacks[o])
         warm = youngest > longest
-        view = View(bars, first, first + count, lo, hi, mask, seen, warm)
+        view = View(bars, first, first + count, lo, hi, mask, seen, warm, facts, room)
         own = (lines[line:line_end], carry[float_:float_end], out[value:value_end])
         call_kernel(kernels[k], view, params[k], *own)
         if not warm:

@@ -14,31 +14,66 @@ from alphapulse.domain.analysis.candles import (
     LOWER_LOW,
 )
 from alphapulse.domain.analysis.compiled import View, inner_piece
+from alphapulse.domain.analysis.fact_words import BEFORE, FEW, keep_showing, listed, lowest_bit, words_of
 from alphapulse.domain.analysis.fields import CLOSE, FACTS, HIGH, LOW, NEAR_MEAN, Floats
 from alphapulse.domain.analysis.patterns.catalogue import TALIB, Pattern, join
-from alphapulse.domain.analysis.patterns.judge import LEAST
+from alphapulse.domain.analysis.patterns.judge import LEAST, blank
 
 PATIENCE = 3  # bars within which it may be confirmed
+SLOTS, FOUND = 0, 1  # rows of the room
+
+assert PATIENCE + 2 <= BEFORE
 
 
 def hikkakes(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     """Hikkake and, with ``params[0]`` = 2 inside bars one after the other, its modified form."""
-    insides = int(params[0])
+    insides, slots = int(params[0]), view.room[SLOTS].view(np.int64)
+    blank(view, out)
     for row in range(view.first, view.last):
-        for slot in range(view.lo, view.hi):
-            signal, strength = 0.0, 0.0
-            for ago in range(PATIENCE + 1):
-                sign = _trap(view, row - ago, slot, insides)
-                if sign == 0.0:
-                    continue
-                if ago == 0:
-                    signal, strength = 100.0 * sign, _clear(view, row, slot, insides, sign, 0.0, 0)
-                elif _first_break(view, row, ago, slot, sign):
-                    signal = 200.0 * sign
-                    margin = _break(view, row, row - ago, slot, sign)
-                    strength = _clear(view, row - ago, slot, insides, sign, margin, 1)
-                break
-            out[0, row - view.first, slot], out[1, row - view.first, slot] = signal, strength
+        signal, strength = out[0, row - view.first], out[1, row - view.first]
+        for k in range(_candidates(view, row, insides)):
+            signal[slots[k]], strength[slots[k]] = _judged(view, row, slots[k], insides)
+
+
+@inner_piece
+def _candidates(view: View, row: int, insides: int) -> int:
+    """How many slots may have a false break after inside bars within PATIENCE; they go into the room."""
+    slots, wide = view.room[SLOTS].view(np.int64), words_of(view.lo, view.hi)
+    if view.hi - view.lo < FEW:
+        for n in range(view.hi - view.lo):
+            slots[n] = view.lo + n
+        return view.hi - view.lo
+    words, found = slots[:wide], view.room[FOUND].view(np.int64)[:wide]
+    for w in range(wide):
+        found[w] = 0
+    for ago in range(PATIENCE + 1):
+        for high, low in ((LOWER_HIGH, LOWER_LOW), (HIGHER_HIGH, HIGHER_LOW)):
+            for w in range(wide):
+                words[w] = -1
+            keep_showing(view, row - ago, lowest_bit(high), words)
+            keep_showing(view, row - ago, lowest_bit(low), words)
+            for back in range(ago + 1, ago + insides + 1):
+                keep_showing(view, row - back, lowest_bit(LOWER_HIGH), words)
+                keep_showing(view, row - back, lowest_bit(HIGHER_LOW), words)
+            for w in range(wide):
+                found[w] |= words[w]
+    return listed(view, found, slots)
+
+
+@inner_piece
+def _judged(view: View, row: int, slot: int, insides: int) -> tuple[float, float]:
+    """Signal and strength."""
+    for ago in range(PATIENCE + 1):
+        sign = _trap(view, row - ago, slot, insides)
+        if sign == 0.0:
+            continue
+        if ago == 0:
+            return 100.0 * sign, _clear(view, row, slot, insides, sign, 0.0, 0)
+        if not _first_break(view, row, ago, slot, sign):
+            break
+        margin = _break(view, row, row - ago, slot, sign)
+        return 200.0 * sign, _clear(view, row - ago, slot, insides, sign, margin, 1)
+    return 0.0, 0.0
 
 
 @inner_piece
