@@ -17,9 +17,11 @@ def beyond(values: Floats, low: float) -> Floats:
     return (np.maximum(low - values, 0.0) - np.maximum(values - (100.0 - low), 0.0)) / low
 
 
-def against(way: Floats, view: View, strong: float) -> Bools:
-    """Whether a vote for ``way`` would stand against a trend whose ADX is ``strong`` or more."""
-    return (view[ADX] >= strong) & ((view[PLUS] - view[MINUS]) * way < 0)
+def allowed(way: Floats, view: View, strong: float) -> Bools:
+    """Whether a vote for ``way`` does not stand against a trend whose ADX is ``strong`` or more."""
+    adx, along = view[ADX], (view[PLUS] - view[MINUS]) * way
+    fits: Bools = np.where(along < 0, adx < strong, (along >= 0) & (adx >= 0))
+    return fits
 
 
 def trend_words(view: View, row: int, strong: float) -> str:
@@ -42,9 +44,8 @@ class Momentum(Rule):
     def signed(self, view: View) -> Floats:
         rsi = beyond(view[RSI], self.numbers["low"])
         both = (rsi + beyond(view[STOCHASTIC], self.numbers["low_stochastic"])) / 2
-        return np.where(
-            (rsi == 0) | (rsi * both <= 0) | against(both, view, self.numbers["strong"]), 0.0, both
-        )
+        agreed = (rsi * both > 0) & allowed(both, view, self.numbers["strong"])
+        return np.where(agreed, both, 0.0)
 
     def words(self, view: View, row: int) -> Sequence[str]:
         low, stochastic = self.numbers["low"], self.numbers["low_stochastic"]
@@ -68,7 +69,7 @@ class MoneyFlow(Rule):
 
     def signed(self, view: View) -> Floats:
         flow = beyond(view[MONEY_FLOW], self.numbers["low"])
-        return np.where(against(flow, view, self.numbers["strong"]), 0.0, flow)
+        return np.where(allowed(flow, view, self.numbers["strong"]), flow, 0.0)
 
     def words(self, view: View, row: int) -> Sequence[str]:
         low = self.numbers["low"]

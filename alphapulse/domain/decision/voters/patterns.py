@@ -42,6 +42,7 @@ def of(family: str, title: str) -> type[Rule]:
         (Patterns,),
         {
             "__module__": __name__,
+            "__doc__": Patterns.__doc__,
             "family": family,
             "inputs": tuple(seen(f"{rule}.{output}") for output in outputs),
         },
