@@ -101,7 +101,7 @@ def booked(idea: Idea, left: Exit) -> Outcome:
 def excursions(idea: Idea, highest: float, lowest: float) -> tuple[float, float]:
     """How far the market went our way and against us, in basis points of the entry; never negative."""
     ends = _bps(idea, highest), _bps(idea, lowest)
-    return max(*ends, 0.0), max(-min(ends), 0.0)
+    return max(0.0, *ends), max(0.0, -min(ends))
 
 
 def _bps(idea: Idea, price: float) -> float:

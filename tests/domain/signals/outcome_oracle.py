@@ -3,7 +3,7 @@
 Every question ("was it dark then?", "was there a trade in this bar?") is asked of the whole log before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ class Fact(NamedTuple):
 def dark_at(x: int, feed: Sequence[tuple[Any, int]]) -> bool:
     """Whether the market is dark at ``x`` by ``feed``: facts, and the last sign of life before each."""
     dark, lost, connected = False, None, None
+    since: int | None
     for event, alive in feed:
         if isinstance(event, FeedConnected):
             since = lost if lost is not None else None if connected is None else max(alive, connected)
@@ -121,8 +122,8 @@ def exact(price: float) -> Decimal:
     return Decimal(repr(price))
 
 
-def verdict(idea: Idea, log: Log) -> dict[str, Any] | None:
-    """The fields of an Outcome; None where the idea is still open."""
+def verdict(idea: Idea, told: Iterable[Fact]) -> dict[str, Any] | None:
+    """The fields of an Outcome by the facts of a log; None where the idea is still open."""
     entry, stop, target = exact(idea.entry), exact(idea.stop), exact(idea.target)
     long = idea.side == 1
     visited, dark, last = [entry], list[tuple[int, int]](), entry
@@ -160,7 +161,7 @@ def verdict(idea: Idea, log: Log) -> dict[str, Any] | None:
             "position": fact.position,
         }
 
-    for fact in facts(log):
+    for fact in told:
         bar = fact.what == "bar"
         if fact.what == "hole" or (fact.first_seen and fact.start + bar > idea.decided):
             since = max(fact.dark_since or 0, idea.decided)
@@ -197,6 +198,7 @@ def _found(fact: Fact, long: bool, stop: Decimal, target: Decimal) -> tuple[str,
         if jumps and (fact.first_seen or opened != target):
             return "gap_target", opened
         return "target", target
-    met = [low <= level <= high for level in (stop, target)]
-    reason = {(True, True): "ambiguous", (True, False): "stop", (False, True): "target"}.get(tuple(met))
+    # It came from its open, which of BitMEX's bars may lie outside of what was traded.
+    met = (low <= stop, high >= target) if long else (high >= stop, low <= target)
+    reason = {(True, True): "ambiguous", (True, False): "stop", (False, True): "target"}.get(met)
     return None if reason is None else (reason, target if reason == "target" else stop)

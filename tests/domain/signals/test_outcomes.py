@@ -9,7 +9,7 @@ from alphapulse.domain.signals.outcome import Outcome
 from alphapulse.domain.signals.rederivation import Open, outcome_of
 from alphapulse.domain.signals.ticks import Sight, market_ticks
 from alphapulse.domain.signals.watcher import MAX_CAPACITY, TooManyOpen, Watch
-from tests.domain.signals.outcome_oracle import verdict
+from tests.domain.signals.outcome_oracle import facts, verdict
 from tests.domain.signals.outcome_worlds import (
     T0,
     assert_agrees,
@@ -34,7 +34,7 @@ def became(idea: Idea, *events: Any) -> Outcome | None:
     log = log_of(*events)
     found, again = watched(idea, log), outcome_of(idea, log)
     assert found == (None if isinstance(again, Open) else again)
-    assert_agrees(found, verdict(idea, log))
+    assert_agrees(found, verdict(idea, facts(log)))
     return found
 
 

@@ -12,7 +12,7 @@ from alphapulse.domain.signals.outcome import REASONS, Outcome, booked
 from alphapulse.domain.signals.rederivation import outcome_of
 from alphapulse.domain.signals.ticks import MOMENT, Ticks
 from alphapulse.domain.signals.watcher import Watch
-from tests.domain.signals.outcome_oracle import verdict
+from tests.domain.signals.outcome_oracle import facts, verdict
 from tests.domain.signals.outcome_worlds import Log, assert_agrees, ideas, ticks_of, worlds
 
 MANY = st.lists(ideas(), min_size=1, max_size=6)
@@ -30,7 +30,7 @@ def test_kernel_and_rederivation_say_what_the_oracle_says(log: Log, given_ideas:
     left = {each.number: booked(given_ideas[each.number], each.exit) for each in watch.feed(ticks)}
     assert len(watch) == len(given_ideas) - len(left)
     for number, idea in enumerate(given_ideas):
-        expected = verdict(idea, log)
+        expected = verdict(idea, facts(log))
         assert_agrees(left.get(number), expected)
         rederived = outcome_of(idea, log)
         assert_agrees(rederived, expected)
@@ -126,7 +126,7 @@ def test_every_reason_comes_up_in_these_worlds() -> None:
     @settings(max_examples=300, database=None, derandomize=True)
     @given(worlds(), MANY)
     def collect(log: Log, given_ideas: list[Idea]) -> None:
-        found = [verdict(idea, log) for idea in given_ideas]
+        found = [verdict(idea, facts(log)) for idea in given_ideas]
         seen.update(each["reason"] if each else "open" for each in found)
         seen.update("suspended" for each in found if each and each["unseen_until"])
 
