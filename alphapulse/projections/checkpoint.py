@@ -5,8 +5,9 @@ schema ``public``; a shadow or retired generation's in a schema of their own, un
 SQL in this package therefore never qualifies a table: the connection's search_path decides.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, LiteralString, Self
 
 from psycopg import AsyncConnection, sql
 from sqlalchemy import (
@@ -148,19 +149,28 @@ class Checkpoint:
         Raises:
             FencedOut: another claim was made, or the position is not where this one left it.
         """
-        assert to >= self.position, f"{self} is at {self.position}, it cannot go back to {to}"
-        table, part = (
-            ("projections", "") if self.part is None else ("projection_parts", f"AND part = {self.part:d}")
-        )
-        seen = ", updated_at = clock_timestamp()" if self.part is None else ""
-        moved = await db.execute(
-            f"UPDATE {table} SET position = %s{seen} "
-            f"WHERE name = %s AND generation = %s {part} AND position = %s AND epoch = %s",
-            (to, self.name, self.generation, self.position, self.epoch),
-        )
+        moved = await db.execute(*self.moving(to))
         if moved.rowcount != 1:
             raise FencedOut(f"{self}: no longer at position {self.position}, epoch {self.epoch}")
         return replace(self, position=to)
+
+    def moving(self, to: int) -> tuple[LiteralString, Sequence[object]]:
+        """The statement that moves the checkpoint to ``to``, if this claim still holds, and its values."""
+        assert to >= self.position, f"{self} is at {self.position}, it cannot go back to {to}"
+        where = (self.name, self.generation, self.position, self.epoch)
+        if self.part is None:
+            return _MOVE, (to, *where)
+        return _MOVE_PART, (to, *where, self.part)
+
+
+_MOVE: LiteralString = (
+    "UPDATE projections SET position = %s, updated_at = clock_timestamp() "
+    "WHERE name = %s AND generation = %s AND position = %s AND epoch = %s RETURNING position"
+)
+_MOVE_PART: LiteralString = (
+    "UPDATE projection_parts SET position = %s "
+    "WHERE name = %s AND generation = %s AND position = %s AND epoch = %s AND part = %s RETURNING position"
+)
 
 
 async def ensure_live(db: AsyncConnection[Any], name: str, code_version: int) -> None:

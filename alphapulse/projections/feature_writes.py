@@ -8,28 +8,51 @@ from psycopg import AsyncConnection
 
 from alphapulse.domain.analysis.closing import Closed
 from alphapulse.domain.analysis.feature_rows import END, POSITION, Carried, FeatureRows
-from alphapulse.projections.binary_rows import HEADER, TRAILER, rows
+from alphapulse.domain.analysis.fields import Floats, Int64s
+from alphapulse.projections.at_once import Part
+from alphapulse.projections.binary_rows import (
+    HEADER,
+    TRAILER,
+    float8_array,
+    int8_array,
+    rows,
+    text_array,
+)
 
 SetKey = tuple[str, int]  # name and version
 
 _PIECE = 5_000  # rows that are made into bytes at once
-INLINE_ROWS = 64  # so few travel as parameters of one statement
-_SLOTS = 32  # in one statement: some 100 kB each
+INLINE_ROWS = 256  # so few travel as parameters of one statement
+SLOTS = 32  # in one statement: some 100 kB each
+
+
+Slots = Mapping[tuple[SetKey, str, int], Carried]  # with instrument and timeframe
+Market = tuple[str, int, int, str, int]  # instrument, high water, late, state, position
 
 
 async def write(
     db: AsyncConnection[Any],
     closed: Sequence[Closed],
     made: Sequence[tuple[SetKey, FeatureRows]],
-    markets: Sequence[tuple[str, int, int, str, int]],
+    markets: Sequence[Market],
 ) -> None:
-    """Bars, rows and markets (instrument, high water, late, state, position of each)."""
-    if sum(len(each) for _, each in made) + sum(len(each.bars) for each in closed) <= INLINE_ROWS:
-        await _write_inline(db, closed, made, markets)
-        return
     await _copy(db, "COPY known_bars FROM STDIN (FORMAT BINARY)", (p for c in closed for p in _bar_rows(c)))
     await write_rows(db, made)
-    await _write_inline(db, (), (), markets)
+    for statement, values in _market_parts(markets):
+        await db.execute(statement, values)
+
+
+def parts(
+    closed: Sequence[Closed],
+    made: Sequence[tuple[SetKey, FeatureRows]],
+    markets: Sequence[Market],
+    slots: Slots,
+) -> Sequence[Part] | None:
+    """What ``write`` and ``write_slots`` do, as parts of one statement; None where it is too much."""
+    count = sum(len(each) for _, each in made) + sum(len(each.bars) for each in closed)
+    if count > INLINE_ROWS or len(slots) > SLOTS:
+        return None
+    return [*_bar_parts(closed), *_row_parts(made), *_market_parts(markets), *_slot_parts(slots)]
 
 
 async def write_rows(db: AsyncConnection[Any], made: Sequence[tuple[SetKey, FeatureRows]]) -> None:
@@ -37,64 +60,70 @@ async def write_rows(db: AsyncConnection[Any], made: Sequence[tuple[SetKey, Feat
     await _copy(db, "COPY features FROM STDIN (FORMAT BINARY)", pieces)
 
 
-async def _write_inline(
-    db: AsyncConnection[Any],
-    closed: Sequence[Closed],
-    made: Sequence[tuple[SetKey, FeatureRows]],
-    markets: Sequence[tuple[str, int, int, str, int]],
-) -> None:
-    """All in one statement: near the end of the log a round trip costs more than what it carries."""
-    parts, values = list[LiteralString](), list[list[object]]()
-    for statement, rows_ in (
-        (_INSERT_BARS, [row for each in closed for row in _bar_values(each)]),
-        (_INSERT_ROWS, [row for key, each in made for row in _row_values(key, each)]),
-        (_UPSERT_MARKETS, list(markets)),
-    ):
-        if rows_:
-            parts.append(statement)
-            values += [list(column) for column in zip(*rows_, strict=True)]
-    if parts:
-        *before, last = parts
-        named = ", ".join(f"part_{i} AS ({part})" for i, part in enumerate(before))
-        await db.execute(f"WITH {named} {last}" if named else last, values)
+# Numbers of all rows stand one behind the other: three arrays cost less than fifteen. PostgreSQL takes an
+# array that is unnested for ten rows, whatever it holds, and so keeps one plan; with ``generate_series`` it
+# would make a new one for each batch, which takes longer than to write it.
 
-
-_NUMBERS: LiteralString = "%s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[]"
 _INSERT_BARS: LiteralString = (
-    "INSERT INTO known_bars SELECT * FROM unnest(%s::text[], %s::smallint[], %s::bigint[], "
-    f"{_NUMBERS}, %s::float8[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::smallint[])"
+    "INSERT INTO known_bars SELECT instrument, n[7*i-6], n[7*i-5], v[7*i-6], v[7*i-5], v[7*i-4], v[7*i-3], "
+    "v[7*i-2], v[7*i-1], v[7*i], n[7*i-4], n[7*i-3], n[7*i-2], n[7*i-1], n[7*i] "
+    "FROM (SELECT %s::bigint[] AS n, %s::float8[] AS v) numbers, "
+    "unnest(%s::text[]) WITH ORDINALITY AS bars (instrument, i)"
 )
 _INSERT_ROWS: LiteralString = (
-    "INSERT INTO features SELECT n, v, i, t, s, vals::float8[], k, p, f, l, flags FROM unnest(%s::text[], "
-    "%s::int[], %s::text[], %s::smallint[], %s::bigint[], %s::text[], %s::bigint[], %s::bigint[], "
-    "%s::bigint[], %s::bigint[], %s::int[]) r (n, v, i, t, s, vals, k, p, f, l, flags)"
+    "INSERT INTO features SELECT sets[i], n[10*i-9], instrument, n[10*i-8], n[10*i-7], "
+    "v[n[10*i-1]:n[10*i]], n[10*i-6], n[10*i-5], n[10*i-4], n[10*i-3], n[10*i-2] "
+    "FROM (SELECT %s::text[] AS sets, %s::bigint[] AS n, %s::float8[] AS v) given, "
+    "unnest(%s::text[]) WITH ORDINALITY AS rows (instrument, i)"
 )
 _UPSERT_MARKETS: LiteralString = (
     "INSERT INTO feature_markets (instrument, high_water, late, state, position) "
-    "SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[]) "
+    "SELECT instrument, n[3*i-2], n[3*i-1], states[i], n[3*i] "
+    "FROM (SELECT %s::text[] AS states, %s::bigint[] AS n) given, "
+    "unnest(%s::text[]) WITH ORDINALITY AS markets (instrument, i) "
     "ON CONFLICT (instrument) DO UPDATE SET high_water = excluded.high_water, late = excluded.late, "
     "state = excluded.state, position = excluded.position"
 )
 
 
-def _bar_values(closed: Closed) -> Iterator[tuple[object, ...]]:
-    """One tuple a bar, in the order of the columns of ``known_bars``."""
-    bars = closed.bars
-    columns = (
-        *(bars.start, *bars.values[1:], bars.known_time, bars.position),
-        *(closed.first_position, bars.input_position, bars.flags),
-    )
-    for row in zip(*(column.tolist() for column in columns), strict=True):
-        yield (bars.instrument, bars.timeframe, *row)
+def _bar_parts(closed: Sequence[Closed]) -> Iterator[Part]:
+    if not closed:
+        return
+    names, numbers, values = list[str](), list[Int64s](), list[Floats]()
+    for each in closed:
+        bars = each.bars
+        names += [bars.instrument] * len(bars)
+        timeframe = np.full(len(bars), bars.timeframe)
+        whole = (bars.known_time, bars.position, each.first_position, bars.input_position, bars.flags)
+        numbers.append(np.stack([timeframe, bars.start, *whole], axis=1).reshape(-1))
+        values.append(bars.values[1:].T.reshape(-1))
+    flat = np.concatenate(numbers), np.concatenate(values)
+    yield _INSERT_BARS, (int8_array(flat[0]), float8_array(flat[1]), text_array(names))
 
 
-def _row_values(key: SetKey, made: FeatureRows) -> Iterator[tuple[object, ...]]:
-    """One tuple a row, in the order of the columns of ``features``; a vector as PostgreSQL writes it."""
-    vectors = [f"{{{','.join(map(repr, vector))}}}" for vector in made.values.tolist()]
-    columns = (made.known_time, made.position, made.first_position, made.input_position, made.flags)
-    numbers = (column.tolist() for column in columns)
-    for start, vector, *rest in zip(made.start.tolist(), vectors, *numbers, strict=True):
-        yield (*key, made.instrument, made.timeframe, start, vector, *rest)
+def _row_parts(made: Sequence[tuple[SetKey, FeatureRows]]) -> Iterator[Part]:
+    if not made:
+        return
+    sets, names, numbers, values, end = list[str](), list[str](), list[Int64s](), list[Floats](), 0
+    for (name, version), each in made:
+        count, width = each.values.shape
+        sets += [name] * count
+        names += [each.instrument] * count
+        ends = end + width * np.arange(1, count + 1)
+        end += width * count
+        key = np.full(count, version), np.full(count, each.timeframe)
+        whole = (each.known_time, each.position, each.first_position, each.input_position, each.flags)
+        numbers.append(np.stack([*key, each.start, *whole, ends - width + 1, ends], axis=1).reshape(-1))
+        values.append(each.values.reshape(-1))
+    flat = np.concatenate(numbers), np.concatenate(values)
+    yield _INSERT_ROWS, (text_array(sets), int8_array(flat[0]), float8_array(flat[1]), text_array(names))
+
+
+def _market_parts(markets: Sequence[Market]) -> Iterator[Part]:
+    if markets:
+        names, high_water, late, states, positions = zip(*markets, strict=True)
+        numbers = [n for each in zip(high_water, late, positions, strict=True) for n in each]
+        yield _UPSERT_MARKETS, (text_array(states), int8_array(numbers), text_array(names))
 
 
 async def _copy(db: AsyncConnection[Any], statement: LiteralString, pieces: Iterator[bytes]) -> None:
@@ -155,17 +184,22 @@ def _feature_rows(key: SetKey, made: FeatureRows) -> Iterator[bytes]:
         )
 
 
-async def write_slots(db: AsyncConnection[Any], slots: Mapping[tuple[SetKey, str, int], Carried]) -> None:
+async def write_slots(db: AsyncConnection[Any], slots: Slots) -> None:
+    for statement, values in _slot_parts(slots):
+        await db.execute(statement, values)
+
+
+def _slot_parts(slots: Slots) -> Iterator[Part]:
     everything = list(slots.items())
-    for at in range(0, len(everything), _SLOTS):
+    for at in range(0, len(everything), SLOTS):
         values = [
             (
                 *(*key, instrument, timeframe, carried.packed()),
                 *(int(carried.bars[END, -1]) - timeframe, int(carried.bars[POSITION, -1])),
             )
-            for (key, instrument, timeframe), carried in everything[at : at + _SLOTS]
+            for (key, instrument, timeframe), carried in everything[at : at + SLOTS]
         ]
-        await db.execute(_UPSERT_SLOTS, [list(column) for column in zip(*values, strict=True)])
+        yield _UPSERT_SLOTS, [list(column) for column in zip(*values, strict=True)]
 
 
 _UPSERT_SLOTS: LiteralString = (

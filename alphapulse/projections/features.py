@@ -24,6 +24,7 @@ from alphapulse.domain.analysis.registry import everything
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
 from alphapulse.domain.ports import Recorded
 from alphapulse.projections import feature_state
+from alphapulse.projections.at_once import Part
 from alphapulse.projections.feature_backfill import backfill, carried_slots
 from alphapulse.projections.feature_tables import (
     feature_markets,
@@ -32,7 +33,7 @@ from alphapulse.projections.feature_tables import (
     features,
     known_bars,
 )
-from alphapulse.projections.feature_writes import SetKey, write, write_slots
+from alphapulse.projections.feature_writes import Market, SetKey, parts, write, write_slots
 from alphapulse.projections.read_model import Folded, Scope
 
 DEFINED, RETIRED = "features.set_defined.v1", "features.set_retired.v1"
@@ -134,12 +135,14 @@ class Features:
         after = replace(state, markets=markets, slots=slots)
         return Folded(after, changes, None if directed else touched)
 
+    def parts(self, changes: Changes) -> Sequence[Part] | None:
+        """All that ``write`` does, in one statement; None where that takes more."""
+        if changes.defined or changes.retired:
+            return None
+        return parts(changes.bars, changes.rows, _written(changes), changes.slots)
+
     async def write(self, db: AsyncConnection[Any], changes: Changes) -> None:
-        markets = [
-            (name, closing.high_water, closing.late, feature_state.written(closing), position)
-            for name, (closing, position) in changes.markets.items()
-        ]
-        await write(db, changes.bars, changes.rows, markets)
+        await write(db, changes.bars, changes.rows, _written(changes))
         await write_slots(db, changes.slots)
         for definition in changes.defined:
             if definition.plan is not None:
@@ -153,6 +156,13 @@ class Features:
                 "WHERE name = %s AND version = %s AND retired_position IS NULL",
                 (position, retired.name, retired.version),
             )
+
+
+def _written(changes: Changes) -> Sequence[Market]:
+    return [
+        (name, closing.high_water, closing.late, feature_state.written(closing), position)
+        for name, (closing, position) in changes.markets.items()
+    ]
 
 
 def _instrument(event: Any) -> str:

@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -28,6 +28,7 @@ from alphapulse.domain.ports import (
     UndecodableEvent,
     UnknownEvent,
 )
+from alphapulse.projections.at_once import Brief, Part, commit_at_once
 from alphapulse.projections.checkpoint import Checkpoint, RebuildNeeded, live_generation
 from alphapulse.projections.parked import TooManyParked, Unfoldable, park
 from alphapulse.projections.read_model import (
@@ -89,6 +90,16 @@ class Session:
     limits: Limits = DEFAULT_LIMITS
     part: tuple[int, int] | None = None  # of the streams; None: all
     _foreign: dict[str, bool] = field(default_factory=dict)  # stored name: other read models' business
+    _directives: frozenset[str] = frozenset()
+
+    _brief: Brief | None = None  # the model, if it is; to find out takes 50 µs
+
+    def __post_init__(self) -> None:
+        model = self.model
+        self._directives = directives_of(model)
+        self._brief = model if isinstance(model, Brief) else None
+        if isinstance(model, Directed):
+            self.limits = replace(self.limits, batch_bytes=min(self.limits.batch_bytes, model.batch_bytes))
 
     @classmethod
     async def open(
@@ -117,7 +128,7 @@ class Session:
             FencedOut: another claim was made; nothing after the last commit is written.
         """
         ahead: asyncio.Future[list[Recorded | Unfoldable]] | None = None
-        slices = list(_slices(page, self.limits, self.model))
+        slices = list(_slices(page, self.limits, self._directives))
         try:
             for n, (records, upto) in enumerate(slices):
                 items = await (ahead or self._decoded_aside(records))
@@ -198,9 +209,11 @@ class Session:
         """
         events = [i for i in items if isinstance(i, Recorded)]
         refused = [i for i in items if isinstance(i, Unfoldable)]
-        directed = any(event.name in directives_of(self.model) for event in events)
+        directed = any(event.name in self._directives for event in events)
         with blamed():
             folded = await self._folded_aside(events, weight=ASIDE * (directed or len(events) > 16))
+        if not refused and not directed and await self._committed_at_once(folded, upto, bool(events)):
+            return
         began, state = asyncio.get_running_loop().time(), folded.state
         async with self.db.transaction():
             moved = await self.checkpoint.advance(self.db, upto)
@@ -212,10 +225,7 @@ class Session:
             if directed:
                 state = await load_at(self.model, self.db, Scope(upto, self.part))
             if self.notify:
-                notice = read_notice(
-                    self.model.name, previous=self.position, position=upto, touched=folded.touched
-                )
-                await self.db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, notice))
+                await self.db.execute("SELECT pg_notify(%s, %s)", self._notice(folded, upto))
             if asyncio.get_running_loop().time() - began > self.limits.poll_s:
                 moved = await moved.advance(self.db, upto)  # seen now, not when the transaction began
         self.checkpoint, self.state = moved, state
@@ -223,6 +233,24 @@ class Session:
         for event in refused:
             name = event.record.name
             log.log(level, "%s parked %s at position %d: %s", moved, name, event.position, event.reason)
+
+    async def _committed_at_once(self, folded: Folded[Any, Any], upto: int, has_changes: bool) -> bool:
+        """Whether it was little enough for one statement, and is committed. If not, nothing is."""
+        parts: Sequence[Part] | None = ()
+        if has_changes:
+            with blamed():
+                parts = self._brief.parts(folded.changes) if self._brief else None
+        if parts is None:
+            return False
+        notify = ("pg_notify(%s, %s)", self._notice(folded, upto)) if self.notify else None
+        if not await commit_at_once(self.db, self.checkpoint.moving(upto), parts, notify):
+            return False
+        self.checkpoint, self.state = replace(self.checkpoint, position=upto), folded.state
+        return True
+
+    def _notice(self, folded: Folded[Any, Any], upto: int) -> tuple[str, str]:
+        touched = folded.touched
+        return CHANNEL, read_notice(self.model.name, previous=self.position, position=upto, touched=touched)
 
     async def _folded_aside(self, events: Sequence[Recorded], *, weight: int) -> Folded[Any, Any]:
         """The fold of ``events``; while a long one is under way, others see that we are here."""
@@ -341,18 +369,16 @@ def read_notice(name: str, *, previous: int, position: int, touched: Touched) ->
     return payload
 
 
-def _slices(page: Page, limits: Limits, model: AnyReadModel) -> Iterator[tuple[Sequence[StoredRecord], int]]:
+def _slices(page: Page, limits: Limits, ends: frozenset[str]) -> Iterator[tuple[Sequence[StoredRecord], int]]:
     """Runs of records within the limits of one transaction, each with the position it reaches.
 
-    An event that directs the read model ends its run.
+    An event of the names ``ends`` ends its run.
     """
-    most = min(limits.batch_bytes, model.batch_bytes) if isinstance(model, Directed) else limits.batch_bytes
-    ends = directives_of(model)
     run: list[StoredRecord] = []
     size = 0
     for record in page.records:
         size += len(record.state)
-        if run and (len(run) == limits.batch_events or size > most or run[-1].name in ends):
+        if run and (len(run) == limits.batch_events or size > limits.batch_bytes or run[-1].name in ends):
             yield run, run[-1].position
             run, size = [], len(record.state)
         run.append(record)

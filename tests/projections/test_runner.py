@@ -21,15 +21,17 @@ from alphapulse.projections.read_model import Folded
 from alphapulse.projections.runner import CHANNEL, MAX_PAYLOAD, Limits, Session, pages, read_notice
 from tests import servers
 from tests.projections.conftest import SOON, World, make_tally_tables
-from tests.projections.tally import Ignored, Peaks, Tally, TallyOfTwo, codec, raw
+from tests.projections.tally import MOST_STREAMS, BriefTally, Ignored, Peaks, Tally, TallyOfTwo, codec, raw
 
+both_ways = pytest.mark.parametrize("model", [Tally(), BriefTally()], ids=["steps", "at once"])
 TALLY = "SELECT stream, events, total, position FROM tally ORDER BY stream"
 
 
-async def test_rows_position_and_epoch_are_committed_together(world: World) -> None:
+@both_ways
+async def test_rows_position_and_epoch_are_committed_together(world: World, model: Tally) -> None:
     """After a batch the rows are there, and the checkpoint says so."""
     last = await world.count(1, 2, 3)
-    await world.caught_up(Tally())
+    await world.caught_up(model)
     assert await world.rows(TALLY) == [("counts-a-1", 3, 6, last)]
     assert await world.row("SELECT generation, position, epoch, state FROM projections") == (
         1,
@@ -59,26 +61,29 @@ async def test_an_event_arrives_without_waiting_for_the_poll(world: World) -> No
         Limits(page_events=7, batch_events=3),
     ],
 )
-async def test_batch_sizes_leave_no_trace(world: World, limits: Limits) -> None:
+@both_ways
+async def test_batch_sizes_leave_no_trace(world: World, model: Tally, limits: Limits) -> None:
     """Pages and transactions of any size end in the same rows."""
     last = await world.count(*range(10))
-    await world.caught_up(Tally(), limits)
+    await world.caught_up(model, limits)
     assert await world.rows(TALLY) == [("counts-a-1", 10, 45, last)]
 
 
-async def test_nothing_is_lost_or_done_twice_when_cancelled_at_any_await(world: World) -> None:
+@both_ways
+async def test_nothing_is_lost_or_done_twice_when_cancelled_at_any_await(world: World, model: Tally) -> None:
     """A runner is ended at its n-th await, for each n from start to idleness: the rows equal the log."""
     events, passed, n = 0, 0, 0
     while passed < 10:  # idle by then, at the awaits after the work
         n += 1
         events += 1
         head = await world.count(1)
-        await asyncio.create_task(cancelled_at(n, world.runner(Tally()).run()))
+        await asyncio.create_task(cancelled_at(n, world.runner(model).run()))
         held = await world.rows("SELECT position FROM projections WHERE name = 'tally'")
         passed = passed + 1 if held == [(head,)] else 0
         assert n < 500, "the runner never came to its end"
-    assert n > 18, f"ended at {n} places only"
-    await world.caught_up(Tally())
+    least = 18 if type(model) is Tally else 10
+    assert n > least, f"ended at {n} places only"
+    await world.caught_up(model)
     assert await world.rows(TALLY) == [("counts-a-1", events, events, head)]
 
 
@@ -104,32 +109,36 @@ def ended_at(n: int, work: Coroutine[Any, Any, None]) -> Generator[Any, Any, Non
         yield from awaits
 
 
-async def test_a_lost_connection_is_made_anew_and_nothing_is_lost_or_done_twice(world: World) -> None:
+@both_ways
+async def test_a_lost_connection_is_made_anew_and_nothing_is_lost_or_done_twice(
+    world: World, model: Tally
+) -> None:
     """The database ends all connections again and again under load."""
     last = 0
-    async with world.running(world.runner(Tally())):
+    async with world.running(world.runner(model)):
         for _ in range(10):
             last = await world.count(*[1] * 20)
             await world.rows(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        await world.reach(Tally(), last)
+        await world.reach(model, last)
     assert await world.rows(TALLY) == [("counts-a-1", 200, 200, last)]
 
 
-async def test_two_runners_at_once_do_the_work_once(world: World) -> None:
+@both_ways
+async def test_two_runners_at_once_do_the_work_once(world: World, model: Tally) -> None:
     """Started together, restarted in turn: each event counts once."""
-    first, second = world.runner(Tally()), world.runner(Tally())
+    first, second = world.runner(model), world.runner(model)
     last = 0
     for _ in range(3):
         async with world.running(first, second):
             last = await world.count(*[1] * 30)
-            await world.reach(Tally(), last)
+            await world.reach(model, last)
     async with world.running(first):
         last = await world.count(*[1] * 10)
         async with world.running(second):
-            await world.reach(Tally(), last)
+            await world.reach(model, last)
     assert await world.rows(TALLY) == [("counts-a-1", 100, 100, last)]
 
 
@@ -158,13 +167,14 @@ async def test_a_holder_that_was_not_seen_for_long_is_replaced_although_its_lock
     await frozen.close()
 
 
-async def test_a_frozen_runner_that_wakes_up_fails_its_next_commit(world: World) -> None:
+@both_ways
+async def test_a_frozen_runner_that_wakes_up_fails_its_next_commit(world: World, model: Tally) -> None:
     """Another claim was made meanwhile: FencedOut, and not a row of it is written."""
     await world.count(1)
     page = await world.store.read(0)
     async with await world.connect() as frozen, await world.connect() as rival:
-        old = await open_session(frozen)
-        new = await open_session(rival)
+        old = await open_session(frozen, model)
+        new = await open_session(rival, model)
         with pytest.raises(FencedOut, match="epoch 1"):
             await old.take(page)
         assert await world.rows(TALLY) == []
@@ -191,6 +201,29 @@ async def test_a_runner_frozen_inside_its_transaction_is_replaced_too(world: Wor
     assert await world.rows(TALLY) == [("counts-a-1", 1, 1, last)]
 
 
+async def test_a_small_batch_is_one_statement_and_a_larger_one_is_not(world: World) -> None:
+    """Up to MOST_STREAMS the write is not asked; one more, and it is. The rows are the same."""
+    written = list[int]()
+
+    class Counts(BriefTally):
+        async def write(self, db: AsyncConnection[Any], changes: Any) -> None:
+            written.append(len(changes))
+            await super().write(db, changes)
+
+    async with await world.connect() as db:
+        session = await open_session(db, Counts())
+        for n in range(MOST_STREAMS):
+            last = await world.count(1, stream=f"counts-{n}-1")
+        await session.take(await world.store.read(0))
+        assert written == []
+        for n in range(MOST_STREAMS + 1):
+            await world.count(2, stream=f"counts-{n}-1")
+        await session.take(await world.store.read(last))
+        assert written == [MOST_STREAMS + 1]
+    totals = await world.rows("SELECT total FROM tally ORDER BY stream")
+    assert totals == [(3,)] * MOST_STREAMS + [(2,)]
+
+
 async def open_session(db: AsyncConnection[Any], model: Tally | Peaks | None = None) -> Session:
     model = model or Tally()
     generation = await live_generation(db, model.name, model.code_version)
@@ -198,12 +231,15 @@ async def open_session(db: AsyncConnection[Any], model: Tally | Peaks | None = N
     return await Session.open(db, model, codec.decode, checkpoint, notify=True)
 
 
-async def test_an_event_that_breaks_the_fold_is_parked_and_the_rest_goes_on(world: World) -> None:
+@both_ways
+async def test_an_event_that_breaks_the_fold_is_parked_and_the_rest_goes_on(
+    world: World, model: Tally
+) -> None:
     """Tried three times, then kept with its reason; every other event of the batch counts."""
     await world.count(1, 2)
     poison = await world.count(-7)
     last = await world.count(3, 4)
-    await world.caught_up(Tally())
+    await world.caught_up(model)
     assert await world.rows(TALLY) == [("counts-a-1", 4, 10, last)]
     async with await world.connect() as db:
         (parked,) = await parked_events(db)
@@ -217,12 +253,15 @@ async def test_an_event_that_breaks_the_fold_is_parked_and_the_rest_goes_on(worl
     assert parked.reason == "ValueError: amount -7 < 0"
 
 
-async def test_an_event_that_breaks_the_write_is_parked_and_the_rest_goes_on(world: World) -> None:
+@both_ways
+async def test_an_event_that_breaks_the_write_is_parked_and_the_rest_goes_on(
+    world: World, model: Tally
+) -> None:
     """The sum overflows its column at the second large amount; the batch around it is not lost."""
     await world.count(1, 1 << 62)
     poison = await world.count(1 << 62)
     last = await world.count(5)
-    await world.caught_up(Tally())
+    await world.caught_up(model)
     assert await world.rows(TALLY) == [("counts-a-1", 3, 6 + (1 << 62), last)]
     async with await world.connect() as db:
         (parked,) = await parked_events(db)
@@ -230,14 +269,15 @@ async def test_an_event_that_breaks_the_write_is_parked_and_the_rest_goes_on(wor
     assert "out of range" in parked.reason
 
 
-async def test_unknown_names_newer_versions_and_broken_payloads_park(world: World) -> None:
+@both_ways
+async def test_unknown_names_newer_versions_and_broken_payloads_park(world: World, model: Tally) -> None:
     """None of them crashes the runner or is passed over in silence; events of other read models are."""
     newer = await world.append(raw("counts-a-1", world.next_version(), "test.counted.v2", b"{}"))
     alien = await world.append(raw("counts-a-1", world.next_version(), "test.recounted.v1", b"?"))
     broken = await world.append(raw("counts-a-1", world.next_version(), "test.counted.v1", b"{"))
     await world.append(codec.new_event("others-a-1", 1, Ignored("not ours")))
     last = await world.count(5)
-    await world.caught_up(Tally())
+    await world.caught_up(model)
     assert await world.rows(TALLY) == [("counts-a-1", 1, 5, last)]
     async with await world.connect() as db:
         parked = await parked_events(db)
@@ -272,12 +312,13 @@ async def test_state_is_carried_from_batch_to_batch(world: World) -> None:
     assert await world.rows("SELECT position, amount FROM peaks ORDER BY 1") == rows
 
 
-async def test_a_missing_table_stops_the_runner_and_parks_nothing(world: World) -> None:
+@both_ways
+async def test_a_missing_table_stops_the_runner_and_parks_nothing(world: World, model: Tally) -> None:
     """What every event would meet is not an event's fault."""
     async with await world.connect() as db:
         await db.execute("ALTER TABLE tally RENAME TO elsewhere")
         await world.count(1)
-        session = await open_session(db)
+        session = await open_session(db, model)
         with pytest.raises(psycopg.errors.UndefinedTable):
             await session.take(await world.store.read(0))
         assert await parked_events(db) == []
@@ -316,14 +357,15 @@ async def test_a_read_model_of_another_code_version_is_left_alone(world: World) 
             await live_generation(db, "tally", 2)
 
 
-async def test_readers_are_told_what_changed(world: World) -> None:
+@both_ways
+async def test_readers_are_told_what_changed(world: World, model: Tally) -> None:
     """Each commit of the live generation notifies; previous and position chain without a hole."""
     async with await world.connect() as listener:
         await listener.execute(f"LISTEN {CHANNEL}")
         first = await world.count(1)
-        await world.caught_up(Tally())
+        await world.caught_up(model)
         second = await world.count(2, stream="counts-b-1")
-        await world.caught_up(Tally())
+        await world.caught_up(model)
         notices = [json.loads(n.payload) async for n in listener.notifies(timeout=5, stop_after=2)]
     assert notices == [
         {"projection": "tally", "previous": 0, "position": first, "touched": {"test:counts-a-1": [0, 0]}},
