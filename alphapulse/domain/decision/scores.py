@@ -35,9 +35,9 @@ def brier_skill(p: Floats, y: Floats, base: Floats | None = None, weight: Floats
     Without a base it is the share of wins, known in hindsight. 0 where the base makes no error. Raises
     BadSample.
     """
-    known = np.full(len(y), np.average(y, weights=weight)) if base is None and len(y) else base
-    reference = brier(p if known is None else known, y, weight)
-    return 1 - brier(p, y, weight) / reference if reference > 0 else 0.0
+    own = brier(p, y, weight)
+    reference = brier(np.full(len(y), np.average(y, weights=weight)) if base is None else base, y, weight)
+    return 1 - own / reference if reference > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

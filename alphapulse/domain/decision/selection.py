@@ -240,8 +240,8 @@ def _best(trial: Trial, standard_errors: float) -> tuple[str, str]:
     beaten = best.gain > standard_errors * best.gain_error
     return best.method if beaten else BASE, (
         f"{best.method} has the least log loss of the methods, {best.log_loss:.5f} over {trial.claimed} "
-        f"candidates out of fold; that is {best.gain:.5f} below the base, {'' if beaten else 'not '}more than "
-        f"{standard_errors:g} standard errors of {best.gain_error:.5f}"
+        f"candidates out of fold; that is {best.gain:.5f} below the base, {'more' if beaten else 'not more'} "
+        f"than {standard_errors:g} standard errors of {best.gain_error:.5f}"
     )
 
 
