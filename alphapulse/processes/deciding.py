@@ -19,16 +19,18 @@ from alphapulse.adapters.store.codec import codec
 from alphapulse.domain.analysis.models import FittedModel, ModelFitted
 from alphapulse.domain.decision.strategy import StrategyDefined, StrategyRetired
 from alphapulse.domain.ports import (
+    Envelope,
     EventStore,
     LogSource,
     Page,
+    StoredRecord,
     StoreUnavailable,
     UndecodableEvent,
     UnknownEvent,
 )
-from alphapulse.domain.signals.engine import ContextSource
+from alphapulse.domain.signals.engine import ContextSource, Output
 from alphapulse.domain.signals.engine_state import BadState
-from alphapulse.processes.desk import Advice, Desk, Due
+from alphapulse.processes.desk import Desk
 from alphapulse.projections import decider_states
 from alphapulse.projections.decider_states import Kept
 from alphapulse.projections.model_log import fitted_models
@@ -60,7 +62,7 @@ CODE = "1"  # goes up when what a desk writes down means something else
 T = TypeVar("T")
 
 Connect = Callable[[], Awaitable[AsyncConnection[Any]]]
-Record = Callable[[Sequence[Due | Advice]], Awaitable[None]]
+Record = Callable[[Sequence[Output]], Awaitable[None]]
 MakeContexts = Callable[[StrategyDefined], Sequence[ContextSource]]
 
 
@@ -103,6 +105,7 @@ class Seat:
     desk: Desk
     wanted: frozenset[str]  # names of models that the strategy's voters need
     skipped: list[int] = field(default_factory=list)
+    records: Mapping[int, StoredRecord] = field(default_factory=dict)  # of the last page, by position
 
     @classmethod
     async def taken(
@@ -122,9 +125,10 @@ class Seat:
         desk.retired = job.retired
         return cls(store, job, desk, wanted)
 
-    async def take(self, page: Page, *, aside: bool = False) -> list[Due | Advice]:
+    async def take(self, page: Page, *, aside: bool = False) -> list[Output]:
         """What follows from ``page``, the next one."""
-        events, due = list[tuple[int, str, Any]](), list[Due | Advice]()
+        events, due = list[tuple[int, str, Any]](), list[Output]()
+        self.records = {record.position: record for record in page.records}
         for at, stream, event in self._decoded(page):
             if isinstance(event, StrategyRetired):
                 if (event.name, event.version) == (self.job.strategy.name, self.job.strategy.version):
@@ -140,9 +144,14 @@ class Seat:
             events.append((at, stream, event))
         return due + await self._decide(events, page.scanned_to, aside)
 
-    async def take_carefully(self, page: Page, contexts: MakeContexts) -> list[Due | Advice]:
+    def cause(self, position: int) -> Envelope | None:
+        """Of the market event at ``position``, where that is in the last page."""
+        record = self.records.get(position)
+        return record.envelope if record else None
+
+    async def take_carefully(self, page: Page, contexts: MakeContexts) -> list[Output]:
         """As ``take``, event by event; one that cannot be decided on is passed over, and said."""
-        due: list[Due | Advice] = []
+        due: list[Output] = []
         for n, record in enumerate(page.records):
             before = Kept(self.desk.position, self.desk.packed())
             upto = record.position if n + 1 < len(page.records) else page.scanned_to
@@ -158,7 +167,7 @@ class Seat:
                     raise TooManySkipped(f"{self.job}: {len(self.skipped)} events are no good") from error
         return due
 
-    async def _decide(self, events: list[tuple[int, str, Any]], upto: int, aside: bool) -> list[Due | Advice]:
+    async def _decide(self, events: list[tuple[int, str, Any]], upto: int, aside: bool) -> list[Output]:
         if aside:
             return await asyncio.to_thread(self.desk.take, events, upto)
         return self.desk.take(events, upto)
@@ -241,7 +250,7 @@ async def _next(source: LogSource, after: int, limits: Limits) -> Page:
 
 async def _taken(
     seat: Seat, page: Page, contexts: MakeContexts, limits: Limits, *, is_careful: bool
-) -> list[Due | Advice]:
+) -> list[Output]:
     if is_careful:
         return await seat.take_carefully(page, contexts)
     size = sum(len(each.state) for each in page.records)

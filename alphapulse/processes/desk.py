@@ -2,25 +2,19 @@
 
 The engine follows the log from its beginning, so that it has learnt when the strategy is defined. What it
 would have decided before the definition is not recorded, and neither is what becomes of that; of its
-calibrations only the last one before is, as the first of its stream. From then on the n-th event of a stream
-here is the n-th event of that stream in the log, whoever derives it, and however often.
+calibrations only the last one before is, as the first of its stream. From then on the n-th output for a
+stream is the n-th event of that stream in the log, whoever derives it, and however often.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from alphapulse.domain.analysis.closing import Fed
 from alphapulse.domain.analysis.models import FittedModel
-from alphapulse.domain.decision.decisions import (
-    CalibrationFitted,
-    DecisionMade,
-    ParametersAdapted,
-    calibration_stream,
-    stream_of,
-)
+from alphapulse.domain.decision.decisions import CalibrationFitted, DecisionMade
 from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.market.events import (
     BarsObserved,
@@ -36,24 +30,6 @@ from alphapulse.domain.signals.returns import Returns
 from alphapulse.domain.signals.signal import OutcomeRecorded
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """``event`` is to be version ``version`` of ``stream``; it follows from the log up to ``position``."""
-
-    stream: str
-    version: int
-    event: DecisionMade | ParametersAdapted | OutcomeRecorded | CalibrationFitted
-    position: int
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """``decision`` (recorded, or due before this) was made against a candidate that is open."""
-
-    decision: DecisionMade
-    position: int
-
-
 @dataclass
 class Desk:
     """``since`` is the position of the strategy's definition, ``retired`` that of its retirement."""
@@ -65,7 +41,7 @@ class Desk:
     returns: Returns
     retired: int | None = None
     position: int = 0  # the log is folded up to here
-    versions: dict[str, int] = field(default_factory=dict)  # of each stream, as derived
+    ordinals: dict[str, int] = field(default_factory=dict)  # by market; "": of calibrations
     open: set[str] = field(default_factory=set)  # decisions recorded and not yet resolved
     pending: CalibrationFitted | None = None  # the last one before the definition
 
@@ -98,7 +74,7 @@ class Desk:
         )
         desk = cls(strategy, since, part, engine, returns)
         if content:
-            desk.position, desk.versions = content["position"], content["versions"]
+            desk.position, desk.ordinals = content["position"], content["ordinals"]
             desk.open = set(content["open"])
             pending = content["pending"]
             desk.pending = msgspec.convert(pending, CalibrationFitted) if pending else None
@@ -110,7 +86,7 @@ class Desk:
         content = {
             "engine": self.engine.state().packed(),
             "position": self.position,
-            "versions": self.versions,
+            "ordinals": self.ordinals,
             "open": sorted(self.open),
             "pending": msgspec.to_builtins(self.pending) if self.pending else None,
         }
@@ -132,61 +108,44 @@ class Desk:
             self.strategy.parts == 1 or partition_of(stream, self.strategy.parts) == self.part
         )
 
-    def take(self, events: Sequence[tuple[int, str, Any]], upto: int) -> list[Due | Advice]:
+    def take(self, events: Sequence[tuple[int, str, Any]], upto: int) -> list[Output]:
         """What follows from ``events`` (position, stream, event), the next ones of the log up to ``upto``.
 
-        After an exception the desk is of no use any more.
+        Ordinals are those of the streams in the log. After an exception the desk is of no use any more.
         """
         mine = [(at, market_of(event), event) for at, stream, event in events if self.wants(stream, event)]
-        due: list[Due | Advice] = []
-        made: dict[str, DecisionMade] = {}
-        for output in self.engine.advance(mine):
-            due += self._due(output, made)
-        if upto >= self.since and self.pending is not None:
-            due.append(self._next(self.pending, upto))
-            self.pending = None
-        self.position = upto
-        self.returns.settled = upto
+        due = [output for given in self.engine.advance(mine) for output in self._due(given)]
+        if upto >= self.since:
+            due += self._first_calibration(upto)
+        self.position = self.returns.settled = upto
         return due
 
-    def _due(self, output: Output, made: dict[str, DecisionMade]) -> list[Due | Advice]:
-        event, due = output.event, list[Due | Advice]()
-        if output.position <= self.since:
-            if isinstance(event, CalibrationFitted):
-                self.pending = event
-            return []
+    def _due(self, given: Output) -> Iterator[Output]:
+        """What is to be recorded because of ``given``."""
+        event = given.event
+        if given.position <= self.since:
+            self.pending = event if isinstance(event, CalibrationFitted) else self.pending
+            return
+        yield from self._first_calibration(given.position)
+        if isinstance(event, OutcomeRecorded):
+            if event.decision in self.open:
+                self.open.discard(event.decision)
+                yield self._next(given)
+        elif self.retired is None or given.position <= self.retired:
+            if isinstance(event, DecisionMade):
+                self.open.add(event.decision)
+            yield self._next(given)
+
+    def _first_calibration(self, position: int) -> Iterator[Output]:
         if self.pending is not None:
-            due.append(self._next(self.pending, output.position))
-            self.pending = None
-        is_retired = self.retired is not None and output.position > self.retired
-        match event:
-            case OutcomeRecorded(decision=decision):
-                if decision in self.open:
-                    self.open.discard(decision)
-                    due.append(self._next(event, output.position))
-            case DecisionMade():
-                made[event.decision] = event
-                if not is_retired:
-                    self.open.add(event.decision)
-                    due.append(self._next(event, output.position))
-            case ExitSuggested(against=against):
-                if not is_retired and against in made:
-                    due.append(Advice(made[against], output.position))
-            case _ if not is_retired:
-                due.append(self._next(event, output.position))
-        return due
+            event, self.pending = self.pending, None
+            yield self._next(Output(position, "", 0, event))
 
-    def _next(
-        self, event: DecisionMade | ParametersAdapted | OutcomeRecorded | CalibrationFitted, position: int
-    ) -> Due:
-        name, version = self.strategy.name, self.strategy.version
-        stream = (
-            calibration_stream(name, version, self.part)
-            if isinstance(event, CalibrationFitted)
-            else stream_of(event.instrument, name, version)
-        )
-        self.versions[stream] = self.versions.get(stream, 0) + 1
-        return Due(stream, self.versions[stream], event, position)
+    def _next(self, given: Output) -> Output:
+        """``given`` with the ordinal that it has in the log. Advice is about the decision before it."""
+        is_recorded = not isinstance(given.event, ExitSuggested)
+        self.ordinals[given.instrument] = self.ordinals.get(given.instrument, 0) + is_recorded
+        return replace(given, ordinal=self.ordinals[given.instrument])
 
 
 def market_of(event: Any) -> str:

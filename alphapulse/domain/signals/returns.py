@@ -76,6 +76,11 @@ class Returns:
         scale = float(np.sqrt((x @ x) * (y @ y)))
         return float(x @ y) / scale if scale > 0 else float("nan")
 
+    def alike(self, one: str, position: int) -> Mapping[str, float]:
+        """Correlations with ``one`` by market; those that nothing is known of are not there."""
+        found = {other: self.correlation(one, other, position) for other in self.bars if other != one}
+        return {other: rho for other, rho in found.items() if rho == rho}
+
     def _known(self, name: str, position: int) -> tuple[Int64s, Floats]:
         ends, positions, closes = self.bars[name]
         count = int(np.searchsorted(positions, position, side="right"))
