@@ -61,7 +61,7 @@ class FundingState:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Subject:
+class Subject:
     """Headlines about one thing, ordered by (time, key)."""
 
     time: Int64s = field(default_factory=lambda: _INTS)
@@ -77,7 +77,7 @@ class NewsState:
 
     capacity: int = NEWS_CAPACITY
     max_subjects: int = NEWS_SUBJECTS
-    subjects: Mapping[str, _Subject] = field(default_factory=dict)
+    subjects: Mapping[str, Subject] = field(default_factory=dict)
 
 
 class FundingAt(NamedTuple):
@@ -131,7 +131,7 @@ def funding_at(state: FundingState, times: Int64s) -> FundingAt:
 def sentiment_at(state: NewsState, subject: str, times: Int64s) -> SentimentAt:
     """What headlines about ``subject`` (``EVERY``: about anything) said at each of ``times`` (ns)."""
     times = _asked(times)
-    rows = state.subjects.get(subject, _Subject())
+    rows = state.subjects.get(subject, Subject())
     end = np.searchsorted(rows.time, times, side="right")
     first = np.searchsorted(rows.time, times - NEWS_WINDOW_NS, side="right")
     in_day = end - np.searchsorted(rows.time, times - NEWS_COUNT_NS, side="right")
@@ -153,8 +153,7 @@ def _with_rates(old: FundingState, new: FundingColumns) -> FundingState:
     time = np.concatenate((old.time, new.time))
     hours = np.concatenate((old.interval_hours, new.interval_hours))
     rate = np.concatenate((old.rate, _as_floats(new) * 8.0 / new.interval_hours))
-    # unique gives the first of equals: what the log said first stays.
-    _, row = np.unique(minute, return_index=True)
+    row = _first_of_each(minute, minute)
     row = row[minute[row] > old.forgotten]
     forgotten = old.forgotten
     if len(row) > old.capacity:
@@ -193,16 +192,15 @@ def _with_headlines(state: NewsState, event: HeadlinesObserved) -> NewsState:
             rows.setdefault(subject, []).append((headline.time, headline.key, score))
     for subject, found in rows.items():
         if subject in subjects or len(subjects) < state.max_subjects:
-            subjects[subject] = _with_rows(subjects.get(subject, _Subject()), found, state.capacity)
+            subjects[subject] = _with_rows(subjects.get(subject, Subject()), found, state.capacity)
     return replace(state, subjects=subjects)
 
 
-def _with_rows(old: _Subject, found: Sequence[tuple[int, int, float]], capacity: int) -> _Subject:
+def _with_rows(old: Subject, found: Sequence[tuple[int, int, float]], capacity: int) -> Subject:
     time = np.concatenate((old.time, np.array([row[0] for row in found], dtype=np.int64)))
     key = np.concatenate((old.key, np.array([row[1] for row in found], dtype=np.int64)))
     score = np.concatenate((old.score, np.array([row[2] for row in found], dtype=np.float64)))
-    _, row = np.unique(key, return_index=True)
-    row = row[np.lexsort((key[row], time[row]))]
+    row = _first_of_each(key, time)
     gone_time, gone_key = forgotten = old.forgotten
     row = row[(time[row] > gone_time) | ((time[row] == gone_time) & (key[row] > gone_key))]
     if len(row) > capacity:
@@ -212,7 +210,16 @@ def _with_rows(old: _Subject, found: Sequence[tuple[int, int, float]], capacity:
     offset, begin = _carried(key, old.key)
     decay = _decays(time, NEWS_HALF_LIFE_NS, begin)
     decay[:begin] = old.decay[offset : offset + begin]
-    return _Subject(time=time, key=key, score=score[row], decay=decay, forgotten=forgotten)
+    return Subject(time=time, key=key, score=score[row], decay=decay, forgotten=forgotten)
+
+
+def _first_of_each(key: Int64s, time: Int64s) -> NDArray[np.intp]:
+    """The rows in order of (time, key); of those with one key the first, as what the log said first stays."""
+    if (key[1:] > key[:-1]).all() and (time[1:] >= time[:-1]).all():
+        return np.arange(len(key))  # as they come from a live feed, and most files
+    _, row = np.unique(key, return_index=True)
+    ordered: NDArray[np.intp] = row[np.lexsort((key[row], time[row]))]
+    return ordered
 
 
 def _carried(now: Int64s, before: Int64s) -> tuple[int, int]:
