@@ -176,9 +176,40 @@ def test_of_two_rates_for_one_settlement_the_first_in_the_log_stays() -> None:
     assert funding_at(state, at(START + HOUR_NS)).rate_8h[0] == 0.0001
 
 
+def test_stamps_some_milliseconds_before_and_after_the_hour_are_one_settlement() -> None:
+    state = folded([(START - 10_000_000, 1, 4, 8)])
+    state = folded([(START + 15_000_000, 1, 4, 8)], state)
+    assert state.time.tolist() == [START - 10_000_000]
+
+
 def test_an_exponent_as_fine_as_can_be_still_gives_the_nearest_float() -> None:
     state = folded([(START, 658_153_991_747_989, MAX_EXPONENT, 8)])
     assert funding_at(state, at(START)).rate_8h[0] == 0.000658153991747989
+
+
+def test_rates_of_more_digits_than_a_float_are_the_same_under_any_exponent() -> None:
+    rng = random.Random(4)
+    exact = [(START + i * 8 * HOUR_NS, rng.randrange(10**15, 10**16), 16, 8) for i in range(500)]
+    finer = [(t, m * 100, 18, h) for t, m, _, h in exact]
+    times = dense(exact, 10)
+    assert bits(funding_at(folded(exact), times)) == bits(funding_at(folded(finer), times))
+
+
+def test_a_rate_older_than_what_was_dropped_changes_nothing_when_it_comes_late() -> None:
+    rows = rates(300)
+    small = folded(rows[50:], FundingState(capacity=200))
+    late = folded(rows[:50], small)
+    assert late.forgotten == small.forgotten
+    times = dense(rows)
+    assert bits(funding_at(late, times)) == bits(funding_at(small, times))
+
+
+def test_a_headline_older_than_what_was_dropped_changes_nothing_when_it_comes_late() -> None:
+    found = [headline(i, i / 400, "BTC") for i in range(300)]
+    small = told(found[50:], NewsState(capacity=100))
+    late = told(found[:50], small)
+    times = hours(*np.linspace(0, 350, 500))
+    assert bits(sentiment_at(late, "BTC", times)) == bits(sentiment_at(small, "BTC", times))
 
 
 def test_the_newest_rates_are_kept_up_to_the_limit_and_windows_beyond_it_are_absent() -> None:
@@ -292,6 +323,12 @@ def test_headlines_without_a_score_are_counted_but_have_no_say() -> None:
     assert answer.count_24h[0] == 1
     both = told([headline(0, 0.5, "BTC"), headline(0.5, None, "BTC")])
     assert [float(c[0]) for c in sentiment_at(both, "BTC", hours(1))] == [0.5, 2]
+
+
+@given(st.integers(0, 10**5), st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+def test_keys_of_headlines_go_with_their_seconds_so_that_batches_lie_apart(s: int, a: str, b: str) -> None:
+    first, later = headline(s / 3600, None, title=a), headline((s + 1) / 3600, None, title=b)
+    assert 0 < first.key < later.key < 1 << 62 or first.time // 10**9 == later.time // 10**9
 
 
 def test_a_subject_nobody_wrote_about_is_absent() -> None:

@@ -14,11 +14,11 @@ import numpy as np
 
 from alphapulse.domain.market.columns import Int64s
 from alphapulse.domain.market.events import RefusedRow
-from alphapulse.domain.market.fundamentals import MAX_HEADLINES, MAX_SUBJECT, MAX_SUBJECTS, Headline
+from alphapulse.domain.market.fundamentals import MAX_SUBJECT, MAX_SUBJECTS, Headline
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.judging import MAX_RAW_TEXT, TIME_HI, TIME_LO, Bools
 
-MAX_BATCH_BYTES = 200_000  # in one event
+MAX_BATCH_BYTES = 200_000  # in one event: some 2,000 headlines at most
 _FRAME_BYTES = 100  # around the headlines of an event
 
 # What files call an asset. Words that name none (altcoin, blockchain, defi, nft) stand for no subject.
@@ -139,7 +139,7 @@ def headline_batches(accepted: AcceptedHeadlines) -> Iterator[tuple[tuple[Headli
     begin, size = 0, _FRAME_BYTES
     for i, headline in enumerate(accepted.headlines):
         more = len(msgspec.json.encode(headline)) + 1  # and a comma
-        if i > begin and (size + more > MAX_BATCH_BYTES or i - begin == MAX_HEADLINES):
+        if i > begin and size + more > MAX_BATCH_BYTES:
             yield _batch(accepted, begin, i)
             begin, size = i, _FRAME_BYTES
         size += more
