@@ -211,6 +211,10 @@ class SetPlan:
         source = feature.timeframe or timeframe
         return source, self.slots[source].column(feature), feature.lag
 
+    def columns_of(self, timeframe: int) -> Sequence[tuple[int, int, int]]:
+        """For each feature in rows of ``timeframe``: of which timeframe it is, which output, which lag."""
+        return self._columns[timeframe]
+
     def advance(
         self,
         slots: Slots,

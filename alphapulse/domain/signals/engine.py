@@ -8,15 +8,17 @@ due at the very step that resolves enough candidates; the next row is decided by
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alphapulse.domain.analysis.closing import Closed, Fed, close_bars
 from alphapulse.domain.analysis.feature_rows import FeatureRows
-from alphapulse.domain.analysis.fields import Int64s
+from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.analysis.models import FittedModel
 from alphapulse.domain.decision import consensus as c
 from alphapulse.domain.decision.strategy import ADAPTABLE, StrategyDefined, change_of
@@ -26,6 +28,7 @@ from alphapulse.domain.signals import engine_rows as rows_
 from alphapulse.domain.signals import ticks as t
 from alphapulse.domain.signals import watch as w
 from alphapulse.domain.signals.engine_contexts import ContextSource
+from alphapulse.domain.signals.engine_decks import Deck
 from alphapulse.domain.signals.engine_events import Clerk, Event, ExitSuggested, Output
 from alphapulse.domain.signals.engine_fit import fit
 from alphapulse.domain.signals.engine_rows import CannotRun, Sheet
@@ -47,12 +50,36 @@ STRETCH = 20_000  # rows of events that are looked at together: more would leave
 
 @dataclass(slots=True)
 class _Market:
-    """One instrument during one stretch. ``at`` (R,): each row's place in the sheet of its timeframe."""
+    """One instrument during one stretch."""
 
     state: MarketState
     steps: k.Steps
-    lineage: Int64s  # (R, 3): first position, input position, flags
+    lineage: Int64s
     cursor: Int64s = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """R rows as the kernel takes them, and their lineage (R, 3): first position, input position, flags."""
+
+    whole: Int64s
+    floats: Floats
+    votes: Floats
+    lineage: Int64s
+
+    def take(self, rows: "slice | NDArray[np.intp]") -> "_Rows":
+        return _Rows(self.whole[rows], self.floats[rows], self.votes[rows], self.lineage[rows])
+
+
+def _joined(parts: Sequence[_Rows]) -> _Rows:
+    if len(parts) == 1:
+        return parts[0]
+    return _Rows(
+        np.concatenate([part.whole for part in parts]),
+        np.concatenate([part.floats for part in parts]),
+        np.concatenate([part.votes for part in parts]),
+        np.concatenate([part.lineage for part in parts]),
+    )
 
 
 class Engine:
@@ -84,6 +111,7 @@ class Engine:
         self.timeframes = tuple(sorted(strategy.timeframes))
         self._seats = rows_.seats_of(strategy, self.models, self.versions)
         self._lookouts, digests = rows_.lookouts(strategy, self._seats)
+        self._decks = {key: Deck(lookout.plan, key[1]) for key, lookout in self._lookouts.items()}
         self._adaptations = rows_.Adaptations(strategy)
         self._rules = _rules(strategy, self.timeframes)
         self._clerk = Clerk(strategy, self._seats, self._rules, self.timeframes)
@@ -117,6 +145,9 @@ class Engine:
     def state(self) -> EngineState:
         """What is carried on, as it is now: later events do not show in it."""
         self._state.contexts = [source.packed() for source in self.contexts]
+        for key, deck in self._decks.items():
+            for instrument in deck.places:
+                self._state.markets[instrument].slots[key] = deck.carried(instrument)
         return self._state.copy()
 
     def with_models(
@@ -184,30 +215,29 @@ class Engine:
         closed: Mapping[str, Mapping[int, Closed]],
         ticks: Mapping[str, Ticks],
     ) -> Iterator[Output]:
-        made = {instrument: self._feature_rows(instrument, its) for instrument, its in closed.items()}
-        sheets: dict[int, tuple[Sheet, rows_.Ballot]] = {}
-        begins: dict[tuple[str, int], int] = {}
+        made = self._feature_rows(closed)
+        ballots: dict[int, rows_.Ballot] = {}
+        parts: dict[str, list[_Rows]] = {instrument: [] for instrument in closed}
         for timeframe in self.timeframes:
             having = [i for i in closed if timeframe in closed[i]]
             if having:
-                at = 0
-                for i in having:
-                    begins[i, timeframe] = at
-                    at += len(closed[i][timeframe].bars)
                 sheet = rows_.sheet_of(
                     timeframe,
                     [made[i][timeframe] for i in having],
                     [closed[i][timeframe] for i in having],
                     [self._columns(i, timeframe, closed[i][timeframe]) for i in having],
                 )
-                sheets[timeframe] = sheet, rows_.ballot(sheet, self._seats, self._lookouts)
-        markets = {
-            i: self._prepared(i, made[i], ticks[i], sheets, {f: begins[i, f] for f in made[i]})
-            for i in closed
-        }
+                ballots[timeframe] = rows_.ballot(sheet, self._seats, self._lookouts)
+                rows = self._rows_of(sheet, ballots[timeframe].signed)
+                at = 0
+                for i in having:
+                    count = len(closed[i][timeframe].bars)
+                    parts[i].append(rows.take(slice(at, at + count)))
+                    at += count
+        markets = {i: self._prepared(i, ticks[i], parts[i]) for i in closed}
 
         def say(slot: int, place: int, at: int) -> tuple[str, ...]:
-            said = sheets[self.timeframes[slot]][1].said[place]
+            said = ballots[self.timeframes[slot]].said[place]
             return tuple(said.reasons(at)) if said is not None else ()
 
         for instrument, run in groupby((e for e in events if e[1] in markets), key=itemgetter(1)):
@@ -215,15 +245,26 @@ class Engine:
             yield from self._run(instrument, markets[instrument], position, say)
 
     def _feature_rows(
-        self, instrument: str, closed: Mapping[int, Closed]
-    ) -> dict[int, dict[str, FeatureRows]]:
-        """By timeframe and set."""
-        slots = self._state.markets[instrument].slots
-        found: dict[int, dict[str, FeatureRows]] = {}
+        self, closed: Mapping[str, Mapping[int, Closed]]
+    ) -> dict[str, dict[int, dict[str, FeatureRows]]]:
+        """By instrument, timeframe and set: a bar each side by side, history one market after the other."""
+        found: dict[str, dict[int, dict[str, FeatureRows]]] = {instrument: {} for instrument in closed}
+        few = {i: its for i, its in closed.items() if all(len(c.bars) == 1 for c in its.values())}
         for (key, timeframe), lookout in self._lookouts.items():
-            slots[key, timeframe], made = lookout.plan.advance(slots.get((key, timeframe), {}), closed)
-            for rows in made:
-                found.setdefault(timeframe, {})[key] = rows
+            deck = self._decks[key, timeframe]
+            for instrument in closed:
+                slots = self._state.markets[instrument].slots
+                if instrument not in few:
+                    if instrument in deck.places:
+                        slots[key, timeframe] = deck.unload(instrument)
+                    carried = slots.get((key, timeframe), {})
+                    slots[key, timeframe], made = lookout.plan.advance(carried, closed[instrument])
+                    for rows in made:
+                        found[instrument].setdefault(timeframe, {})[key] = rows
+                elif instrument not in deck.places:
+                    deck.load(instrument, slots.get((key, timeframe), {}))
+            for instrument, rows in deck.step(few).items():
+                found[instrument].setdefault(timeframe, {})[key] = rows
         return found
 
     def _columns(self, instrument: str, timeframe: int, closed: Closed) -> dict[str, Any]:
@@ -232,65 +273,45 @@ class Engine:
             found |= source.columns(instrument, timeframe, closed)
         return found
 
-    def _prepared(
-        self,
-        instrument: str,
-        made: Mapping[int, Mapping[str, FeatureRows]],
-        ticks: Ticks,
-        sheets: Mapping[int, tuple[Sheet, rows_.Ballot]],
-        begins: Mapping[int, int],
-    ) -> _Market:
+    def _prepared(self, instrument: str, ticks: Ticks, parts: Sequence["_Rows"]) -> _Market:
         """The steps of one market: its ticks, and the rows of its timeframes in one order."""
-        parts = [self._rows_of(f, made[f][""], sheets[f], begins[f]) for f in self.timeframes if f in made]
-        if not parts:
-            parts = [self._no_rows]
-        whole, floats, votes, lineage = (
-            np.concatenate(column) if len(parts) > 1 else column[0] for column in zip(*parts, strict=True)
-        )
+        rows = _joined(parts) if parts else self._no_rows
         if len(parts) > 1:
-            order = np.lexsort((whole[:, k.SLOT], whole[:, k.KNOWN], whole[:, k.POSITION]))
-            whole, floats, votes, lineage = whole[order], floats[order], votes[order], lineage[order]
-        steps = k.Steps(
-            np.ascontiguousarray(ticks.numbers), np.ascontiguousarray(ticks.prices), whole, floats, votes
-        )
-        return _Market(self._state.markets[instrument], steps, lineage)
+            whole = rows.whole
+            rows = rows.take(np.lexsort((whole[:, k.SLOT], whole[:, k.KNOWN], whole[:, k.POSITION])))
+        numbers, prices = np.ascontiguousarray(ticks.numbers), np.ascontiguousarray(ticks.prices)
+        steps = k.Steps(numbers, prices, rows.whole, rows.floats, rows.votes)
+        return _Market(self._state.markets[instrument], steps, rows.lineage)
 
-    @property
-    def _no_rows(self) -> tuple[Any, ...]:
-        return (
-            np.empty((0, 8), dtype=np.int64),
-            np.empty((0, 4)),
+    @cached_property
+    def _no_rows(self) -> "_Rows":
+        return _Rows(
+            np.empty((0, k.OF_ROW), dtype=np.int64),
+            np.empty((0, k.OF_ROW_F)),
             np.empty((0, len(self._seats))),
             np.empty((0, 3), dtype=np.int64),
         )
 
-    def _rows_of(
-        self, timeframe: int, rows: FeatureRows, voted: tuple[Sheet, rows_.Ballot], begin: int
-    ) -> tuple[Any, ...]:
-        sheet, ballot = voted
-        here, count = slice(begin, begin + len(rows)), len(rows)
-        own = self._lookouts["", timeframe].columns[""]
-        values = rows.values
+    def _rows_of(self, sheet: Sheet, votes: Floats) -> "_Rows":
+        """The rows of a sheet as the kernel takes them."""
+        own = self._lookouts["", sheet.timeframe].columns[""]
+        values, count = sheet.values[""], len(sheet)
         regimes = rows_.regime_codes(values[:, own[rows_.REGIME]])
-        whole = np.empty((count, 8), dtype=np.int64)
-        whole[:, k.POSITION], whole[:, k.KNOWN], whole[:, k.START] = (
-            rows.position,
-            rows.known_time,
-            rows.start,
-        )
-        whole[:, k.SLOT] = self.timeframes.index(timeframe)
-        whole[:, k.SKIPPED] = rows.flags & rows_.REFUSED_FLAGS
+        whole = np.empty((count, k.OF_ROW), dtype=np.int64)
+        whole[:, k.POSITION], whole[:, k.KNOWN] = sheet.position, sheet.known_time
+        whole[:, k.START], whole[:, k.AT] = sheet.start, np.arange(count)
+        whole[:, k.SLOT] = self.timeframes.index(sheet.timeframe)
+        whole[:, k.SKIPPED] = sheet.flags[""] & rows_.REFUSED_FLAGS
         whole[:, k.REGIME] = regimes
-        whole[:, k.WANTED] = self._adaptations.wanted(
-            regimes, values[:, own[rows_.RANK]], values[:, own[rows_.VOLUME]]
-        )
-        whole[:, k.AT] = np.arange(begin, begin + count)
-        floats = np.empty((count, 4))
-        floats[:, k.CLOSE], floats[:, k.RANGE] = sheet.bars[here, 3], values[:, own[rows_.ATR]]
+        ranks, ratios = values[:, own[rows_.RANK]], values[:, own[rows_.VOLUME]]
+        whole[:, k.WANTED] = self._adaptations.wanted(regimes, ranks, ratios)
+        floats = np.empty((count, k.OF_ROW_F))
+        floats[:, k.CLOSE], floats[:, k.RANGE] = sheet.bars[:, 3], values[:, own[rows_.ATR]]
         for column, name in ((k.SWING_LOW, rows_.SWING_LOW), (k.SWING_HIGH, rows_.SWING_HIGH)):
-            floats[:, column] = values[:, own[name]] if name in own else np.nan
-        lineage = np.stack([rows.first_position, rows.input_position, rows.flags], axis=1)
-        return whole, floats, ballot.signed[here], lineage
+            prices = values[:, own[name]] if name in own else np.zeros(count)
+            floats[:, column] = np.where(prices > 0, prices, np.nan)  # 0: there was no swing
+        lineage = np.stack([sheet.first_position, sheet.input_position, sheet.flags[""]], axis=1)
+        return _Rows(whole, floats, votes, lineage)
 
     def _run(self, instrument: str, market: _Market, position: int, say: Any) -> Iterator[Output]:
         """All steps of ``market`` that come from events up to ``position``."""

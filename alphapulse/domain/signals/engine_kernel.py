@@ -47,8 +47,10 @@ OUTCOME, ADAPTED, DECISION, EXIT = range(4)
 
 # Columns of Steps.row_i, a row that is to be decided.
 POSITION, KNOWN, SLOT, START, SKIPPED, REGIME, WANTED, AT = range(8)
+OF_ROW = 8
 # Columns of Steps.row_f.
 CLOSE, RANGE, SWING_LOW, SWING_HIGH = range(4)
+OF_ROW_F = 4
 
 # Columns of Rules.geometries.
 STOP_FACTOR, TARGET_FACTOR, HORIZON_BARS, TO_LEVELS = range(4)

@@ -134,7 +134,8 @@ def _swings(strategy: StrategyDefined) -> list[Feature]:
     """Swing points are only looked at by geometries that move to them."""
     if not any(geometry.to_levels for geometry in strategy.geometries):
         return []
-    return []
+    sides = ((SWING_HIGH, "high"), (SWING_LOW, "low"))
+    return [Feature(name=name, rule="last_swings", output=output) for name, output in sides]
 
 
 def _lookout(timeframe: int, by_seat: Mapping[str, Sequence[Feature]]) -> Lookout:
@@ -190,6 +191,10 @@ class Sheet:
     bars: Floats  # (R, 5)
     context: Mapping[str, Floats]
     known_time: Int64s
+    position: Int64s
+    start: Int64s
+    first_position: Int64s
+    input_position: Int64s
 
     def __len__(self) -> int:
         return len(self.bars)
@@ -279,7 +284,11 @@ def sheet_of(
         flags={key: _joined([r[key].flags for r in rows]) for key in keys},
         bars=np.ascontiguousarray(_joined(bars)).reshape(count, 5),
         context=context,
-        known_time=_joined([c.bars.known_time for c in closed]),
+        known_time=_joined([r[""].known_time for r in rows]),
+        position=_joined([r[""].position for r in rows]),
+        start=_joined([r[""].start for r in rows]),
+        first_position=_joined([r[""].first_position for r in rows]),
+        input_position=_joined([r[""].input_position for r in rows]),
     )
 
 
