@@ -229,7 +229,7 @@ def _market(market: MarketState) -> dict[str, Any]:
     return {
         "arrays": _arrays(_tidy(market.arrays)),
         "closing": _written(market.closing),
-        "sight": json.dumps([getattr(market.sight, f.name) for f in fields(Sight)]),
+        "sight": msgspec.msgpack.encode(market.sight),
         "slots": [
             (key, [(t, _carried(carried)) for t, carried in slots.items()])
             for key, slots in market.slots.items()
@@ -242,7 +242,7 @@ def _unmarket(content: Mapping[str, Any]) -> MarketState:
     return MarketState(
         arrays=Market(*(_unarray(a) for a in content["arrays"])),
         closing=_read(content["closing"]),
-        sight=Sight(*_frozen(json.loads(content["sight"]))),
+        sight=msgspec.msgpack.decode(content["sight"], type=Sight),
         slots={
             (key[0], key[1]): {t: _uncarried(carried) for t, carried in slots}
             for key, slots in content["slots"]
