@@ -21,8 +21,9 @@ from alphapulse.domain.market.events import (
     WatermarkPassed,
 )
 from alphapulse.domain.market.timeframes import MINUTE_NS
+from alphapulse.domain.signals.darkness import Pair
 from alphapulse.domain.signals.idea import Idea
-from alphapulse.domain.signals.ticks import BAR, CLOCK, SEEN, TRADE, Pair, Ticks
+from alphapulse.domain.signals.ticks import BAR, CLOCK, SEEN, TRADE, Ticks
 
 Prices = tuple[float, float, float, float]  # open, high, low, close
 Row = tuple[tuple[int, int, int], int, int, int, Prices]  # order, kind, start, position, prices
@@ -31,17 +32,16 @@ _NONE = (np.nan,) * 4
 
 
 def hindsight(idea: Idea, events: Sequence[tuple[int, Fed]]) -> Ticks:
-    """Ticks after the decision on ``idea``, in the order of the market.
+    """All ticks, in the order of the market.
 
     A bar in which trades were recorded gives way to them, except where it reaches a level of the idea that
     none of them does: then some are missing.
     """
-    trades = sorted(row for row in _trades(events) if row[2] > idea.decided)
+    trades, bars = sorted(_trades(events)), _bars(events)
     times = [trade[2] for trade in trades]
-    bars = [row for row in _bars(events) if row[2] >= idea.decided]
     kept = [bar for bar in bars if not _is_told(idea, bar, trades, times)]
     rows = sorted(chain(trades, kept, _clocks(events)))
-    return _ticks(idea, rows, Intervals.of(unseen(events)).pairs())
+    return _ticks(rows, Intervals.of(unseen(events)).pairs())
 
 
 def unseen(events: Sequence[tuple[int, Fed]]) -> list[Pair]:
@@ -125,9 +125,9 @@ def _reaches(idea: Idea, row: Row) -> bool:
     return low <= min(idea.stop, idea.target) or high >= max(idea.stop, idea.target)
 
 
-def _ticks(idea: Idea, rows: Sequence[Row], holes: Sequence[Pair]) -> Ticks:
+def _ticks(rows: Sequence[Row], holes: Sequence[Pair]) -> Ticks:
     """``rows`` with what was not seen before each."""
-    numbers, seen_until = list[tuple[int, ...]](), idea.decided
+    numbers, seen_until = list[tuple[int, ...]](), 0
     for (moment, _, _), kind, start, position, _prices in rows:
         between = (max(since, seen_until) for since, until in holes if since < start and until > seen_until)
         numbers.append((kind, start, moment, min(between, default=SEEN), position))

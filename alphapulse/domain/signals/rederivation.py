@@ -55,7 +55,7 @@ def outcome_of(idea: Idea, events: Iterable[tuple[int, Fed]]) -> Outcome | Open:
         left = story.told(ticks)
         if left is not None:
             return booked(idea, left)
-    return story.open(is_suspended=bool(sight.pending))
+    return story.open(is_suspended=bool(sight.darkness.pending))
 
 
 def resolve(idea: Idea, events: Sequence[tuple[int, Fed]]) -> Outcome | Open:

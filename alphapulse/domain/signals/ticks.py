@@ -5,25 +5,25 @@ begins at or after the end of the last one and holds no minute in which a trade 
 Bars made of trades are none, their trades are. A watermark that moves the venue's clock is a tick without
 a price, and so is a hole that became known after the market was seen again.
 
-The market is dark from FeedLost to FeedConnected or GapClosed, from the last sign of life to a second
-FeedConnected, and in a gap that was not filled; not in one that was (the rules of market/coverage.py). Dark
-time after the last price that was seen is *pending*: the next ticks say since when. A trade after its
-beginning is seen, and ends it as far as its own time; one that lies before, or was fetched into it later,
-is evidence but leaves it as it is (LATE). A bar tells of all of its time, whenever it was fetched.
+Dark time (darkness.py) after the last price that was seen is *pending*: the next ticks say since when. A
+trade after its beginning is seen, and ends it as far as its own time; one that lies before, or was fetched
+into it later, is evidence but leaves it as it is (LATE). A bar tells of all of its time, whenever it was
+fetched.
 
 Where the events are cut changes nothing. Times are in nanoseconds, prices in quote currency.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alphapulse.domain.analysis.closing import Fed
+from alphapulse.domain.analysis.compiled import piece
 from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.market.columns import BACK_FILLED, BarColumns, TradeColumns
-from alphapulse.domain.market.coverage import FOREVER, Intervals, subtract
+from alphapulse.domain.market.coverage import FOREVER, Intervals
 from alphapulse.domain.market.events import (
     BarsObserved,
     FeedConnected,
@@ -33,6 +33,7 @@ from alphapulse.domain.market.events import (
     WatermarkPassed,
 )
 from alphapulse.domain.market.timeframes import MINUTE_NS
+from alphapulse.domain.signals.darkness import Darkness, Pair
 
 TRADE, BAR, CLOCK, HOLE, LATE = range(5)  # kinds of ticks; LATE is a trade too
 SEEN = FOREVER  # UNSEEN of a tick where nothing is pending
@@ -44,12 +45,9 @@ OPEN, HIGH, LOW, CLOSE = range(4)
 # Runs of minutes in which trades were observed, the last ones. What is dropped and all before it counts as
 # traded: bars of it are no evidence.
 MAX_RUNS = 1024
-MAX_DARK = 64  # stretches of dark time; the earliest of more are taken for one
-
-
-Pair = tuple[int, int]
 
 _EXACT = 1 << 53  # integers up to here are float64s, and so are powers of ten up to 10**22
+_EXACT_POWER = 22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,113 +73,96 @@ class Sight:
     timeframe: int = 0  # minutes, the smallest of a venue's bars so far; 0: none
     bars_until: int = 0  # ns, the end of the last bar that is evidence
     traded: tuple[Pair, ...] = ()  # ns, runs of minutes with trades
-    seen_until: int = 0  # ns, the latest trade or end of a bar that was seen
-    connected: int | None = None  # ns, since when; None: it is not
-    lost: int | None = None  # ns, since when; None: it is not, or nobody ever watched
-    dark: tuple[Pair, ...] = ()  # ns, besides that; after ``seen_until``
-
-    @property
-    def pending(self) -> tuple[Pair, ...]:
-        """Dark time after the last price that was seen, in order."""
-        lost = () if self.lost is None else ((max(self.lost, self.seen_until), FOREVER),)
-        return tuple(Intervals.of((*self.dark, *lost)).pairs())
+    darkness: Darkness = field(default_factory=Darkness)
 
 
 def market_ticks(sight: Sight, events: Sequence[tuple[int, Fed]]) -> tuple[Sight, Ticks]:
     """The state after ``events`` (position and event, in order), and their ticks."""
-    look = _Look(sight)
+    look = _Look(sight, sum(_most(event) for _, event in events))
     for position, event in events:
         look.take(position, event)
     return look.sight(), look.ticks()
 
 
+def _most(event: Fed) -> int:
+    """How many ticks it is, at most."""
+    return len(event.columns) if isinstance(event, TradesObserved | BarsObserved) else 1
+
+
 class _Look:
     """One instrument during one call."""
 
-    def __init__(self, sight: Sight) -> None:
+    def __init__(self, sight: Sight, most: int) -> None:
         self.clock, self.alive = sight.clock, sight.alive
         self.timeframe, self.bars_until, self.traded = sight.timeframe, sight.bars_until, sight.traded
-        self.seen_until, self.connected, self.lost = sight.seen_until, sight.connected, sight.lost
-        self.dark = sight.dark
-        self.numbers = [np.empty((5, 0), dtype=np.int64)]
-        self.prices = [np.empty((4, 0))]
+        self.darkness = sight.darkness
+        self.count = 0
+        self.numbers = np.empty((5, most), dtype=np.int64)
+        self.prices = np.empty((4, most))
 
     def sight(self) -> Sight:
-        return Sight(
-            clock=self.clock,
-            alive=self.alive,
-            timeframe=self.timeframe,
-            bars_until=self.bars_until,
-            traded=self.traded,
-            seen_until=self.seen_until,
-            connected=self.connected,
-            lost=self.lost,
-            dark=self.dark,
-        )
+        return Sight(self.clock, self.alive, self.timeframe, self.bars_until, self.traded, self.darkness)
 
     def ticks(self) -> Ticks:
-        return Ticks(np.concatenate(self.numbers, axis=1), np.concatenate(self.prices, axis=1))
+        if self.count == self.numbers.shape[1]:
+            return Ticks(self.numbers, self.prices)
+        return Ticks(self.numbers[:, : self.count].copy(), self.prices[:, : self.count].copy())
 
     def take(self, position: int, event: Fed) -> None:
         match event:
             case TradesObserved(columns=columns):
-                self._trades(position, columns)
+                if len(columns):
+                    self._trades(position, columns)
             case BarsObserved(timeframe_minutes=timeframe, columns=bars):
-                self._bars(position, timeframe, bars)
+                if len(bars):
+                    self._bars(position, timeframe, bars)
             case WatermarkPassed(time=time):
-                self._watermark(position, time)
-            case FeedConnected(time=time):
-                self._connected(time)
-            case FeedLost(time=time):
-                self.connected, self.lost = None, time if self.lost is None else min(self.lost, time)
+                if time > self.clock:
+                    self.clock, self.alive = time, max(self.alive, time)
+                    pending = self.darkness.pending
+                    self._put_bare(CLOCK, time, time, pending[0][0] if pending else SEEN, position)
+            case FeedConnected() | FeedLost():
+                self.darkness = self.darkness.after(event, self.alive)
             case GapClosed():
-                self._gap_closed(position, event)
+                self.darkness = self.darkness.after(event, self.alive)
+                known = min(event.end, self.darkness.seen_until)
+                if not event.back_filled and event.start < known:
+                    self._put_bare(HOLE, event.start, known, event.start, position)
             case other:
                 raise TypeError(f"{other!r} is none of the events that ticks are made of")
 
+    def _room(self, count: int) -> tuple[Int64s, Floats]:
+        """Columns for so many ticks more."""
+        self.count += count
+        columns = slice(self.count - count, self.count)
+        return self.numbers[:, columns], self.prices[:, columns]
+
     def _trades(self, position: int, columns: TradeColumns) -> None:
-        if not len(columns):
-            return
-        times = columns.time
-        numbers = np.empty((5, len(times)), dtype=np.int64)
-        numbers[KIND], numbers[START], numbers[UNSEEN], numbers[POSITION] = TRADE, times, SEEN, position
-        np.maximum(np.maximum.accumulate(times), self.clock, out=numbers[MOMENT])
+        numbers, prices = self._room(len(columns))
+        first, last = _put_trades(columns.time, self.clock, position, numbers)
         self.clock = int(numbers[MOMENT, -1])
         self.alive = max(self.alive, self.clock)
-        self._see_trades(numbers, columns.flags & BACK_FILLED != 0)
-        self._remember(times)
-        price = _prices(columns.price, columns.price_exponent)
-        self.numbers.append(numbers)
-        self.prices.append(np.stack([price] * 4))
+        _put_prices(columns.price, columns.price_exponent, prices[OPEN])
+        prices[HIGH:] = prices[OPEN]
+        at = self._see_trades(numbers, columns.flags) if self.darkness.pending else 0
+        if at < len(columns):
+            self.darkness = self.darkness.seen(last if at == 0 else int(numbers[START, at:].max()))
+        if not self.traded or first < self.traded[-1][0] or last >= self.traded[-1][1]:
+            self._remember(columns.time)
 
-    def _see_trades(self, numbers: Int64s, fetched: NDArray[np.bool_]) -> None:
-        """Write what is pending at each trade, as far as anything is."""
-        row, count = 0, numbers.shape[1]
-        pending = self._pending()
-        while pending and row < count:
+    def _see_trades(self, numbers: Int64s, flags: NDArray[np.uint8]) -> int:
+        """Write what is pending at each trade; the first row where nothing is."""
+        for row in range(len(flags)):
+            pending = self.darkness.pending
+            if not pending:
+                return row
             since, until, time = pending[0][0], pending[-1][1], int(numbers[START, row])
             numbers[UNSEEN, row] = since
-            if time <= since or (fetched[row] and time < until):
+            if time <= since or (flags[row] & BACK_FILLED and time < until):
                 numbers[KIND, row] = LATE
             else:
-                self._see(time)
-                pending = self._pending()
-            row += 1
-        if row < count:
-            self._see(int(numbers[START, row:].max()))
-
-    def _see(self, until: int) -> None:
-        self.seen_until = max(self.seen_until, until)
-        self.dark = tuple(subtract(self.dark, 0, self.seen_until))
-
-    def _pending(self) -> tuple[Pair, ...]:
-        return self.sight().pending if self.dark or self.lost is not None else ()
-
-    def _watermark(self, position: int, time: int) -> None:
-        if time > self.clock:
-            self.clock, self.alive = time, max(self.alive, time)
-            pending = self._pending()
-            self._put_bare(CLOCK, time, time, pending[0][0] if pending else SEEN, position)
+                self.darkness = self.darkness.seen(time)
+        return len(flags)
 
     def _remember(self, times: Int64s) -> None:
         """Add the minutes of these trades to the runs."""
@@ -197,8 +178,6 @@ class _Look:
         self.traded = ((0, runs[dropped][1]), *runs[dropped + 1 :]) if dropped > 0 else runs
 
     def _bars(self, position: int, timeframe: int, columns: BarColumns) -> None:
-        if not len(columns):
-            return
         ends = columns.start + timeframe * MINUTE_NS
         self.alive = max(self.alive, int(ends[-1]))
         if self.timeframe and timeframe > self.timeframe:
@@ -207,16 +186,14 @@ class _Look:
         rows = self._evident(columns.start, ends)
         if not len(rows):
             return
-        starts, ends = columns.start[rows], ends[rows]
-        numbers = np.empty((5, len(rows)), dtype=np.int64)
-        numbers[KIND], numbers[START], numbers[MOMENT] = BAR, starts, ends
+        numbers, prices = self._room(len(rows))
+        numbers[KIND], numbers[START], numbers[MOMENT] = BAR, columns.start[rows], ends[rows]
         numbers[UNSEEN], numbers[POSITION] = SEEN, position
-        self._see_bars(numbers)
-        self.bars_until = int(ends[-1])
+        for price, into in zip((columns.open, columns.high, columns.low, columns.close), prices, strict=True):
+            _put_prices(price[rows], columns.price_exponent, into)
+        self.bars_until = int(numbers[MOMENT, -1])
         self.traded = tuple(run for run in self.traded if run[1] > self.bars_until)
-        fields = (columns.open, columns.high, columns.low, columns.close)
-        self.numbers.append(numbers)
-        self.prices.append(np.stack([_prices(f[rows], columns.price_exponent) for f in fields]))
+        self._see_bars(numbers)
 
     def _evident(self, starts: Int64s, ends: Int64s) -> NDArray[np.intp]:
         """Which bars are evidence."""
@@ -231,52 +208,39 @@ class _Look:
         return np.array(kept, dtype=np.intp)
 
     def _see_bars(self, numbers: Int64s) -> None:
-        row, count = 0, numbers.shape[1]
-        pending = self._pending()
-        while pending and row < count:
-            since, start, end = pending[0][0], int(numbers[START, row]), int(numbers[MOMENT, row])
-            if start > since:
-                numbers[UNSEEN, row] = since
-            if end > since:
-                self._see(end)
-                pending = self._pending()
-            row += 1
-        if row < count:
-            self._see(int(numbers[MOMENT, -1]))
-
-    def _connected(self, time: int) -> None:
-        if self.lost is not None:
-            self._darken(self.lost, time)
-        elif (
-            self.connected is not None
-        ):  # a process died unheard: nothing is known since its last sign of life
-            self._darken(max(self.alive, self.connected), time)
-        self.connected, self.lost = time, None
-
-    def _gap_closed(self, position: int, gap: GapClosed) -> None:
-        if self.lost is not None and gap.end > self.lost:
-            self._darken(self.lost, gap.end)
-            self.lost = None
-        if gap.back_filled:
-            self.dark = tuple(subtract(self.dark, gap.start, gap.end))
+        """Write what is pending at each bar, as far as anything is."""
+        for row in range(numbers.shape[1]):
+            pending = self.darkness.pending
+            if not pending:
+                break
+            start, end = int(numbers[START, row]), int(numbers[MOMENT, row])
+            if start > pending[0][0]:
+                numbers[UNSEEN, row] = pending[0][0]
+            self.darkness = self.darkness.seen(end) if end > pending[0][0] else self.darkness
+        else:
             return
-        self._darken(gap.start, gap.end)
-        known = min(gap.end, self.seen_until)
-        if gap.start < known:
-            self._put_bare(HOLE, gap.start, known, gap.start, position)
+        self.darkness = self.darkness.seen(self.bars_until)
 
-    def _darken(self, since: int, until: int) -> None:
-        dark = Intervals.of([*self.dark, (max(since, self.seen_until), until)]).pairs()
-        extra = len(dark) - MAX_DARK
-        self.dark = ((dark[0][0], dark[extra][1]), *dark[extra + 1 :]) if extra > 0 else tuple(dark)
-
-    def _put_bare(self, *numbers: int) -> None:
-        self.numbers.append(np.array(numbers, dtype=np.int64)[:, None])
-        self.prices.append(np.full((4, 1), np.nan))
+    def _put_bare(self, *values: int) -> None:
+        numbers, prices = self._room(1)
+        numbers[:, 0], prices[:] = values, np.nan
 
 
-def _prices(mantissas: Int64s, exponent: int) -> Floats:
+@piece
+def _put_trades(times: Int64s, clock: int, position: int, numbers: Int64s) -> tuple[int, int]:
+    """Write trades as ticks of a market that is seen; the earliest and the latest of their times."""
+    first, last = times[0], times[0]
+    for i in range(times.shape[0]):
+        time = times[i]
+        first, last, clock = min(first, time), max(last, time), max(clock, time)
+        numbers[KIND, i], numbers[START, i], numbers[MOMENT, i] = TRADE, time, clock
+        numbers[UNSEEN, i], numbers[POSITION, i] = SEEN, position
+    return first, last
+
+
+def _put_prices(mantissas: Int64s, exponent: int, into: Floats) -> None:
     """Correctly rounded: the nearest float64 to each exact decimal."""
-    if exponent <= 22 and int(np.abs(mantissas).max()) <= _EXACT:
-        return np.asarray(mantissas / 10.0**exponent, dtype=np.float64)
-    return np.array([mantissa / 10**exponent for mantissa in mantissas.tolist()])
+    if exponent <= _EXACT_POWER and max(mantissas.max(), -mantissas.min()) <= _EXACT:
+        np.divide(mantissas, 10.0**exponent, out=into)
+    else:
+        into[:] = [mantissa / 10**exponent for mantissa in mantissas.tolist()]

@@ -7,10 +7,10 @@ import pytest
 
 from alphapulse.domain.market.columns import TradeColumns
 from alphapulse.domain.market.events import TradesObserved
+from alphapulse.domain.signals.darkness import MAX_STRETCHES
 from alphapulse.domain.signals.ticks import (
     BAR,
     KIND,
-    MAX_DARK,
     MAX_RUNS,
     MOMENT,
     START,
@@ -61,15 +61,15 @@ def test_of_more_runs_of_traded_minutes_than_are_kept_all_before_counts_as_trade
 
 def test_the_earliest_of_more_dark_times_than_are_kept_are_taken_for_one() -> None:
     feed: list[Any] = [connected(0), trades((1, 100))]
-    for i in range(MAX_DARK + 3):
+    for i in range(MAX_STRETCHES + 3):
         feed += [lost(100 * i + 10), connected(100 * i + 20)]
     sight, _ = market_ticks(Sight(), log_of(*feed))
-    assert len(sight.pending) == MAX_DARK
-    assert sight.pending[0] == (at(10), at(320))
-    assert sight.pending[1] == (at(410), at(420))
+    assert len(sight.darkness.pending) == MAX_STRETCHES
+    assert sight.darkness.pending[0] == (at(10), at(320))
+    assert sight.darkness.pending[1] == (at(410), at(420))
     after, ticks = market_ticks(sight, log_of(trades((50, 100), (415, 100))))
     assert ticks.numbers[UNSEEN].tolist() == [at(10), at(50)]
-    assert after.pending[0] == (at(415), at(420))
+    assert after.darkness.pending[0] == (at(415), at(420))
 
 
 def test_an_event_that_is_no_evidence_is_named() -> None:
