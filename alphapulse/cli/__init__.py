@@ -78,6 +78,27 @@ COMMANDS: dict[str, Leaf | Branch] = {
             "check": Leaf("feature_checks", "check", "Check the quality of live rows."),
         },
     ),
+    "strategies": Branch(
+        "Who votes, when a candidate is good enough, what may be risked.",
+        {
+            "define": Leaf("strategies", "define", "Define a strategy, or the default one."),
+            "retire": Leaf("strategies", "retire", "Decide no more by a version."),
+            "list": Leaf("strategies", "list_", "List every version of every strategy."),
+            "show": Leaf("strategies", "show", "Print a version in full."),
+        },
+    ),
+    "decide": Leaf("decide", "decide", "Decide over the log so far, or only show it (--dry-run)."),
+    "signals": Branch(
+        "Signals, why they were given, and what became of them.",
+        {
+            "list": Leaf("signals", "list_", "List signals, the newest first."),
+            "show": Leaf("signals", "show", "Show one and what became of it."),
+            "explain": Leaf("signals", "explain", "Explain one: votes, claim, gate."),
+            "watch": Leaf("signals", "watch", "Print signals as they are issued and closed."),
+        },
+    ),
+    "outcomes": Leaf("signals", "outcomes", "List what became of signals or candidates."),
+    "calibration": Leaf("signals", "calibration", "Show how well claims were met."),
     "compile": Leaf("compile_", "compile_", "Compile the analysis ahead of its first use."),
     "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
 }

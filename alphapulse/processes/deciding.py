@@ -19,7 +19,6 @@ from alphapulse.adapters.store.codec import codec
 from alphapulse.domain.analysis.models import FittedModel, ModelFitted
 from alphapulse.domain.decision.strategy import StrategyDefined, StrategyRetired
 from alphapulse.domain.ports import (
-    Envelope,
     EventStore,
     LogSource,
     Page,
@@ -33,6 +32,7 @@ from alphapulse.domain.signals.engine_state import BadState
 from alphapulse.processes.desk import Desk
 from alphapulse.projections import decider_states
 from alphapulse.projections.decider_states import Kept
+from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.model_log import fitted_models
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,6 @@ class Limits:
     poll_s: float = 1.0  # longest wait for events
     keep_s: float = 30.0  # between two writings of the state
     keep_events: int = 200_000  # or so many events
-    aside_bytes: int = 65_536  # a page of more is decided in a thread
     backoff_s: tuple[float, float] = (0.1, 5.0)
 
 
@@ -125,7 +124,7 @@ class Seat:
         desk.retired = job.retired
         return cls(store, job, desk, wanted)
 
-    async def take(self, page: Page, *, aside: bool = False) -> list[Output]:
+    async def take(self, page: Page) -> list[Output]:
         """What follows from ``page``, the next one."""
         events, due = list[tuple[int, str, Any]](), list[Output]()
         self.records = {record.position: record for record in page.records}
@@ -136,18 +135,13 @@ class Seat:
                 continue
             if isinstance(event, ModelFitted):
                 if event.model.name in self.wanted and event.part == event.parts:
-                    due += await self._decide(events, at, aside)
+                    due += await self._decide(events, at)
                     events = []
                     models, versions = await _models(self.store, frozenset({event.model.name}), at)
                     self.desk.engine = self.desk.engine.with_models(models, versions)
                 continue
             events.append((at, stream, event))
-        return due + await self._decide(events, page.scanned_to, aside)
-
-    def cause(self, position: int) -> Envelope | None:
-        """Of the market event at ``position``, where that is in the last page."""
-        record = self.records.get(position)
-        return record.envelope if record else None
+        return due + await self._decide(events, page.scanned_to)
 
     async def take_carefully(self, page: Page, contexts: MakeContexts) -> list[Output]:
         """As ``take``, event by event; one that cannot be decided on is passed over, and said."""
@@ -165,12 +159,12 @@ class Seat:
                 self.desk.position = upto
                 if len(self.skipped) > MAX_SKIPPED:
                     raise TooManySkipped(f"{self.job}: {len(self.skipped)} events are no good") from error
+        self.records = {record.position: record for record in page.records}
         return due
 
-    async def _decide(self, events: list[tuple[int, str, Any]], upto: int, aside: bool) -> list[Output]:
-        if aside:
-            return await asyncio.to_thread(self.desk.take, events, upto)
-        return self.desk.take(events, upto)
+    async def _decide(self, events: list[tuple[int, str, Any]], upto: int) -> list[Output]:
+        """In a thread: at first kernels may have to be compiled, and leases want to be renewed meanwhile."""
+        return await asyncio.to_thread(self.desk.take, events, upto)
 
     def _decoded(self, page: Page) -> list[tuple[int, str, Any]]:
         """The events of ``page`` that a desk may want. What cannot be read is passed over, and said."""
@@ -197,6 +191,13 @@ async def _models(
     return models, versions
 
 
+def source_of(store: EventStore, job: Job, *, until: int | None = None) -> StoreSource:
+    """The log as the desk of ``job`` reads it: all of it where voters look at a reference market."""
+    parts = job.strategy.parts
+    is_whole = parts == 1 or job.strategy.reference
+    return StoreSource(store, until, partition=None if is_whole else (job.part, parts), everywhere=EVERYWHERE)
+
+
 async def follow(
     store: EventStore,
     connect: Connect,
@@ -221,7 +222,8 @@ async def follow(
         page = await _next(source, seat.desk.position, limits)
         if page.scanned_to > seat.desk.position:
             try:
-                due = await _taken(seat, page, contexts, limits, is_careful=seat.desk.position < careful_to)
+                is_careful = seat.desk.position < careful_to
+                due = await (seat.take_carefully(page, contexts) if is_careful else seat.take(page))
             except TooManySkipped:
                 raise
             except Exception:
@@ -246,15 +248,6 @@ async def _next(source: LogSource, after: int, limits: Limits) -> Page:
         return await source.next(after, limit=limits.page_events, timeout_s=limits.poll_s)
 
     return await _patiently(read, limits)
-
-
-async def _taken(
-    seat: Seat, page: Page, contexts: MakeContexts, limits: Limits, *, is_careful: bool
-) -> list[Output]:
-    if is_careful:
-        return await seat.take_carefully(page, contexts)
-    size = sum(len(each.state) for each in page.records)
-    return await seat.take(page, aside=size > limits.aside_bytes)
 
 
 async def _opened(

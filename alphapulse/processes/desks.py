@@ -23,7 +23,6 @@ from alphapulse.domain.ports import EventStore, Fence, FencedOut, Leases, StoreU
 from alphapulse.domain.signals.engine import CannotRun
 from alphapulse.processes.deciding import (
     DEFAULT_LIMITS,
-    EVERYWHERE,
     Connect,
     Job,
     Limits,
@@ -32,8 +31,8 @@ from alphapulse.processes.deciding import (
     Seat,
     TooManySkipped,
     follow,
+    source_of,
 )
-from alphapulse.projections.log_source import StoreSource
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +143,7 @@ class _Desks:
                     await follow(
                         self._store,
                         self._connect,
-                        self._source(job),
+                        source_of(self._store, job),
                         job,
                         self._contexts,
                         lambda seat, fence=fence: self._recorder(self._store, seat, fence),  # type: ignore[misc]
@@ -162,14 +161,6 @@ class _Desks:
             except Exception:
                 log.exception("decide: %s fails and is tried again", job)
                 await asyncio.sleep(_RETRY_S)
-
-    def _source(self, job: Job) -> StoreSource:
-        parts = job.strategy.parts
-        # Voters that look at a reference market need it in every part.
-        is_whole = parts == 1 or job.strategy.reference
-        return StoreSource(
-            self._store, partition=None if is_whole else (job.part, parts), everywhere=EVERYWHERE
-        )
 
     @asynccontextmanager
     async def _lease(self, job: Job) -> AsyncIterator[Fence]:

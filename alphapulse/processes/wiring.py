@@ -37,6 +37,16 @@ async def project(settings: Settings, stop: asyncio.Event) -> None:
     await run_project(settings.database(), from_bus(nats_options(settings)), stop)
 
 
+async def decide(settings: Settings, stop: asyncio.Event) -> None:
+    """Strategies at work: decisions, signals and their outcomes."""
+    from alphapulse.processes.decide import contexts_of, recorder
+    from alphapulse.processes.desks import run_decide
+    from alphapulse.processes.extensions import load_voters
+
+    load_voters()
+    await run_decide(settings.database(), contexts_of, recorder, stop)
+
+
 async def relay(settings: Settings, stop: asyncio.Event) -> None:
     """The log, published on NATS."""
     from alphapulse.processes.relay import run_relay
@@ -54,7 +64,13 @@ async def quality(settings: Settings, stop: asyncio.Event) -> None:
 
 
 # In the order in which they start; they stop the other way round.
-ROLES: Mapping[str, Role] = {"relay": relay, "project": project, "quality": quality, "api": api}
+ROLES: Mapping[str, Role] = {
+    "relay": relay,
+    "project": project,
+    "decide": decide,
+    "quality": quality,
+    "api": api,
+}
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """Questions to the read models ``decisions`` and ``signals``: lists by key, one with its whole story.
 
 ``as_of`` is a position of the log: the answer is what a log that ends there would give, exactly. Lists are
-newest first, and pages of them are keyed by position (and number), so they never skip or repeat a row.
+newest first, and pages of them are keyed by the position of the event, so they never skip or repeat a row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,6 +53,19 @@ class SignalRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The ``limit`` newest rows under position ``below`` and over ``above``; with ``backward`` the oldest."""
+
+    limit: int = 100
+    below: int | None = None
+    above: int | None = None
+    backward: bool = False
+
+
+FIRST_PAGE = Page()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """Which rows; None: any. ``since`` and ``until`` bound times [since, until) in ns."""
 
@@ -82,10 +95,9 @@ async def signals(
     wanted: Wanted,
     *,
     as_of: int | None = None,
-    before: tuple[int, int] | None = None,
-    limit: int = 100,
+    page: Page = FIRST_PAGE,
 ) -> tuple[int, Sequence[SignalRow]]:
-    """The position of the answer, and signals newest first, those before (position, number) ``before``.
+    """The position of the answer, and signals newest first.
 
     Raises:
         NotYetFolded: ``as_of`` lies ahead.
@@ -94,12 +106,9 @@ async def signals(
     if wanted.is_open is not None:
         open_: LiteralString = "closed_position IS NULL OR closed_position > %(as_of)s"
         where.append(f"({open_})" if wanted.is_open else f"NOT ({open_})")
-    if before is not None:
-        where.append("(position, number) < (%(before_position)s, %(before_number)s)")
-        values |= {"before_position": before[0], "before_number": before[1]}
     async with snapshot(conn):
         position = await _moment(conn, "signals", as_of)
-        rows = await _signals(conn, where, values | {"as_of": position}, limit)
+        rows = await _signals(conn, where, values | {"as_of": position}, page)
     return position, rows
 
 
@@ -110,21 +119,19 @@ async def signal(
     async with snapshot(conn):
         position = await _moment(conn, "signals", as_of)
         values: dict[str, object] = {"as_of": position, "strategy": strategy, "number": number}
-        rows = await _signals(conn, ["strategy = %(strategy)s", "number = %(number)s"], values, 1)
+        rows = await _signals(conn, ["strategy = %(strategy)s", "number = %(number)s"], values, FIRST_PAGE)
     return rows[0] if rows else None
 
 
 async def _signals(
-    conn: AsyncConnection[Any], where: Sequence[LiteralString], values: Values, limit: int
+    conn: AsyncConnection[Any], where: Sequence[LiteralString], values: Values, page: Page
 ) -> list[SignalRow]:
-    query: LiteralString = (
+    select: LiteralString = (
         "SELECT detail, position, exit_position <= %(as_of)s, exit_time, exit_price,"
         " closed_position <= %(as_of)s, closed_at, close_reason, close_price, net_bps, r_multiple, equity"
-        f" FROM signals WHERE {' AND '.join(['position <= %(as_of)s', *where])}"
-        " ORDER BY position DESC, number DESC LIMIT %(limit)s"
+        " FROM signals"
     )
-    cursor = await conn.execute(query, {**values, "limit": _limited(limit)}, prepare=False)
-    return [_signal_row(row) for row in await cursor.fetchall()]
+    return [_signal_row(row) for row in await _rows(conn, select, where, values, page)]
 
 
 def _signal_row(row: TupleRow) -> SignalRow:
@@ -149,19 +156,14 @@ async def decisions(
     wanted: Wanted,
     *,
     as_of: int | None = None,
-    before: tuple[int, int] | None = None,
-    limit: int = 100,
+    page: Page = FIRST_PAGE,
 ) -> tuple[int, Sequence[At[DecisionMade]]]:
-    """As ``signals``: decisions, those before (position, timeframe) ``before``."""
+    """As ``signals``: decisions."""
     where, values = _where(wanted, {"version": "strategy_version"})
     if wanted.verdict is not None:
         where.append("verdict = %(verdict)s")
         values["verdict"] = wanted.verdict
-    if before is not None:
-        where.append("(position, timeframe) < (%(before_position)s, %(before_timeframe)s)")
-        values |= {"before_position": before[0], "before_timeframe": before[1]}
-    order: LiteralString = "position DESC, timeframe DESC"
-    return await _events(conn, "decisions", "decisions", DecisionMade, where, values, as_of, order, limit)
+    return await _events(conn, "decisions", DecisionMade, where, values, as_of, page)
 
 
 async def decision(
@@ -170,7 +172,7 @@ async def decision(
     """One decision by its id. Raises NotYetFolded."""
     where: list[LiteralString] = ["decision = %(decision)s"]
     values: dict[str, object] = {"decision": decision_id}
-    _, found = await _events(conn, "decisions", "decisions", DecisionMade, where, values, as_of, "1", 1)
+    _, found = await _events(conn, "decisions", DecisionMade, where, values, as_of, FIRST_PAGE)
     return found[0] if found else None
 
 
@@ -179,18 +181,13 @@ async def outcomes(
     wanted: Wanted,
     *,
     as_of: int | None = None,
-    before: tuple[int, int] | None = None,
-    limit: int = 100,
+    page: Page = FIRST_PAGE,
 ) -> tuple[int, Sequence[At[OutcomeRecorded]]]:
-    """As ``signals``: outcomes by when they were known, those before (position, closed_at) ``before``."""
+    """As ``signals``: outcomes, by when they were recorded."""
     where, values = _where(wanted, {"version": "strategy_version", "time": "closed_at"})
     if wanted.is_signal is not None:
         where.append("number > 0" if wanted.is_signal else "number = 0")
-    if before is not None:
-        where.append("(position, closed_at) < (%(before_position)s, %(before_time)s)")
-        values |= {"before_position": before[0], "before_time": before[1]}
-    order: LiteralString = "position DESC, closed_at DESC"
-    return await _events(conn, "decisions", "outcomes", OutcomeRecorded, where, values, as_of, order, limit)
+    return await _events(conn, "outcomes", OutcomeRecorded, where, values, as_of, page)
 
 
 async def outcome(
@@ -199,7 +196,7 @@ async def outcome(
     """What became of one decision; None while it is open. Raises NotYetFolded."""
     where: list[LiteralString] = ["decision = %(decision)s"]
     values: dict[str, object] = {"decision": decision_id}
-    _, found = await _events(conn, "decisions", "outcomes", OutcomeRecorded, where, values, as_of, "1", 1)
+    _, found = await _events(conn, "outcomes", OutcomeRecorded, where, values, as_of, FIRST_PAGE)
     return found[0] if found else None
 
 
@@ -219,11 +216,8 @@ async def calibrations(
         if value is not None:
             where.append("part = %(part)s" if name == "part" else "number = %(number)s")
             values[name] = value
-    order: LiteralString = "position DESC, part DESC"
-    found = await _events(
-        conn, "decisions", "calibrations", CalibrationFitted, where, values, as_of, order, limit
-    )
-    return found[1]
+    page = Page(limit=limit)
+    return (await _events(conn, "calibrations", CalibrationFitted, where, values, as_of, page))[1]
 
 
 async def adaptations(
@@ -231,11 +225,8 @@ async def adaptations(
 ) -> Sequence[At[ParametersAdapted]]:
     """Changes of parameters, newest first. Raises NotYetFolded."""
     where, values = _where(wanted, {"version": "strategy_version"})
-    order: LiteralString = "position DESC, timeframe DESC"
-    found = await _events(
-        conn, "decisions", "adaptations", ParametersAdapted, where, values, as_of, order, limit
-    )
-    return found[1]
+    page = Page(limit=limit)
+    return (await _events(conn, "adaptations", ParametersAdapted, where, values, as_of, page))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,26 +315,40 @@ def _where(
 
 async def _events(
     conn: AsyncConnection[Any],
-    model: str,
     table: LiteralString,
     type_: type[Event],
     where: Sequence[LiteralString],
     values: Values,
     as_of: int | None,
-    order: LiteralString,
-    limit: int,
+    page: Page,
 ) -> tuple[int, Sequence[At[Event]]]:
-    query: LiteralString = (
-        f"SELECT position, detail FROM {table} WHERE {' AND '.join(['position <= %(as_of)s', *where])}"
-        f" ORDER BY {order} LIMIT %(limit)s"
-    )
     async with snapshot(conn):
-        position = await _moment(conn, model, as_of)
-        cursor = await conn.execute(
-            query, {**values, "as_of": position, "limit": _limited(limit)}, prepare=False
-        )
-        rows = await cursor.fetchall()
-    return position, [At(at, msgspec.json.decode(detail, type=type_)) for at, detail in rows]
+        position = await _moment(conn, "decisions", as_of)
+        select: LiteralString = f"SELECT detail, position FROM {table}"
+        rows = await _rows(conn, select, where, {**values, "as_of": position}, page)
+    return position, [At(at, msgspec.json.decode(detail, type=type_)) for detail, at in rows]
+
+
+async def _rows(
+    conn: AsyncConnection[Any],
+    select: LiteralString,
+    where: Sequence[LiteralString],
+    values: Values,
+    page: Page,
+) -> list[TupleRow]:
+    """The rows of ``page``, newest first."""
+    bounds: list[LiteralString] = ["position <= %(as_of)s"]
+    if page.below is not None:
+        bounds.append("position < %(below)s")
+    if page.above is not None:
+        bounds.append("position > %(above)s")
+    order: LiteralString = "ASC" if page.backward else "DESC"
+    query: LiteralString = (
+        f"{select} WHERE {' AND '.join([*bounds, *where])} ORDER BY position {order} LIMIT %(limit)s"
+    )
+    given = {**values, "below": page.below, "above": page.above, "limit": _limited(page.limit)}
+    rows = await (await conn.execute(query, given, prepare=False)).fetchall()
+    return rows[::-1] if page.backward else rows
 
 
 async def _moment(conn: AsyncConnection[Any], model: str, as_of: int | None) -> int:

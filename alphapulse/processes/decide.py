@@ -1,0 +1,84 @@
+"""What desks work with: contexts of their voters, and the way of their outputs into the log."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from alphapulse.domain.decision.decisions import DecisionMade
+from alphapulse.domain.decision.fundamental_source import FundamentalSource
+from alphapulse.domain.decision.reference import ReferenceSource
+from alphapulse.domain.decision.strategy import StrategyDefined
+from alphapulse.domain.ports import EventStore, Fence, Recorded
+from alphapulse.domain.signals.engine import ContextSource, Output
+from alphapulse.domain.signals.entering import Terms
+from alphapulse.processes.deciding import Job, Record, Seat, source_of
+from alphapulse.processes.issuing import Issuer
+
+PAGE_EVENTS = 500  # read at once
+
+
+def contexts_of(strategy: StrategyDefined) -> Sequence[ContextSource]:
+    """What voters may look at besides bars, at the beginning of the log."""
+    contexts: list[ContextSource] = [FundamentalSource()]
+    if strategy.reference:
+        contexts.append(ReferenceSource(strategy.reference, strategy.timeframes))
+    return contexts
+
+
+def recorder(store: EventStore, seat: Seat, fence: Fence | None = None) -> Record:
+    """Appends what a desk puts out, with signals where the book of the strategy allows them."""
+
+    def terms(decision: DecisionMade) -> Terms:
+        alike = seat.desk.returns.alike(decision.instrument, decision.position)
+        return Terms(correlations=alike)
+
+    def cause(position: int) -> Recorded | None:
+        record = seat.records.get(position)
+        if record is None:
+            return None
+        return Recorded(
+            stream=record.stream,
+            version=record.version,
+            name=record.name,
+            event=None,
+            envelope=record.envelope,
+            position=record.position,
+            recorded_at=record.recorded_at,
+        )
+
+    issuer = Issuer(store, seat.job.strategy, part=seat.job.part, terms=terms)
+
+    async def write(outputs: Sequence[Output]) -> None:
+        await issuer.issue(outputs, cause=cause, fence=fence)
+
+    return write
+
+
+async def once(
+    store: EventStore,
+    job: Job,
+    upto: int,
+    take: Callable[[object], None],
+    tell: Callable[[int], None],
+    *,
+    is_dry: bool,
+) -> None:
+    """Decide over the log up to position ``upto``; ``take`` gets every event, ``tell`` positions.
+
+    Dry: nothing is recorded, and what lies before the definition counts. Else what a desk would record is,
+    as far as it is not there yet.
+
+    Raises:
+        CannotRun: this code cannot run the strategy.
+        Diverged: the log holds another decision than follows from it.
+    """
+    seat = await Seat.taken(store, replace(job, position=0) if is_dry else job, contexts_of(job.strategy))
+    source = source_of(store, job, until=upto)
+    write = recorder(store, seat)
+    while seat.desk.position < upto:
+        page = await source.next(seat.desk.position, limit=PAGE_EVENTS, timeout_s=1.0)
+        outputs = await seat.take(page)
+        if not is_dry:
+            await write(outputs)
+        for output in outputs:
+            take(output.event)
+        tell(seat.desk.position)

@@ -1,0 +1,106 @@
+"""Strategies into the log: define, retire, the default one, and strategies in files."""
+
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from alphapulse.domain.decision.strategy_decider import (
+    DefineStrategy,
+    RetireStrategy,
+    State,
+    in_use,
+    strategy,
+    stream_for,
+)
+from alphapulse.domain.decision.strategy_limits import BadStrategy
+from alphapulse.domain.market.timeframes import TIMEFRAMES
+from alphapulse.domain.ports import EventStore
+from alphapulse.processes.transact import load, transact
+
+MAX_FILE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """``position`` is None where the version was there before."""
+
+    version: int
+    digest: str
+    label: str
+    position: int | None
+
+
+async def define(store: EventStore, command: DefineStrategy, *, actor: str = "system") -> Defined:
+    """The version that has the content of ``command``: a new one, unless one in use has it already.
+
+    Raises:
+        BadStrategy: it cannot be defined; the message holds the values.
+    """
+    stream = stream_for(command.name)
+    events = await transact(store, strategy, stream, command, actor=actor)
+    if events:
+        (recorded,) = events
+        return Defined(recorded.event.version, recorded.event.digest, recorded.event.label, recorded.position)
+    (complete,) = strategy.decide(command, State())
+    assert not isinstance(complete, RetireStrategy)
+    state, _ = await load(store, strategy, stream)
+    version = in_use(state, complete.digest)  # type: ignore[union-attr]
+    assert version is not None, "nothing was new, so it is there"
+    return Defined(version, complete.digest, complete.label, None)  # type: ignore[union-attr]
+
+
+async def retire(
+    store: EventStore, name: str, version: int, reason: str, *, actor: str = "system"
+) -> int | None:
+    """The position from which on that version decides nothing; None: it was retired before.
+
+    Raises:
+        UnknownStrategy: there is no such version.
+    """
+    command = RetireStrategy(name=name, version=version, reason=reason)
+    events = await transact(store, strategy, stream_for(name), command, actor=actor)
+    return events[0].position if events else None
+
+
+def from_file(path: Path, *, owner: str) -> DefineStrategy:
+    """The strategy that a JSON or TOML file describes: see docs/strategies.md.
+
+    Raises:
+        BadStrategy: the file does not say what a strategy is.
+        OSError: it cannot be read.
+    """
+    data = path.read_bytes()
+    if len(data) > MAX_FILE_BYTES:
+        raise BadStrategy(f"{path} has {len(data):,} bytes, a strategy takes at most {MAX_FILE_BYTES:,}")
+    try:
+        content = tomllib.loads(data.decode()) if path.suffix == ".toml" else json.loads(data)
+        return from_content(content, owner=owner)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise BadStrategy(f"{path}: {error}") from None
+
+
+def from_content(content: Any, *, owner: str) -> DefineStrategy:
+    """``timeframes`` may be minutes or such as 15m; ``owner`` counts where the content names none.
+
+    Raises:
+        msgspec.ValidationError: it does not say what a strategy is.
+        BadStrategy: a timeframe that there is not.
+    """
+    if not isinstance(content, dict):
+        raise BadStrategy(f"a strategy is a table of fields, not {type(content).__name__}")
+    given = {"owner": owner, **content}
+    if isinstance(given.get("timeframes"), list):
+        given["timeframes"] = [_minutes(each) for each in given["timeframes"]]
+    return msgspec.convert(given, DefineStrategy)
+
+
+def _minutes(timeframe: object) -> object:
+    if not isinstance(timeframe, str):
+        return timeframe
+    if timeframe not in TIMEFRAMES:
+        raise BadStrategy(f"timeframe {timeframe!r} is none of {', '.join(TIMEFRAMES)}")
+    return TIMEFRAMES[timeframe]
