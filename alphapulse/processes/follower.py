@@ -11,14 +11,16 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from alphapulse.adapters.bus.connection import NatsOptions
 from alphapulse.adapters.bus.envelope import ForeignMessage, from_message, place_of
 from alphapulse.adapters.bus.jetstream import JetStreamBus
-from alphapulse.domain.ports import Bus, BusUnavailable, EventStore, LogSource, Message, Page, StoredRecord
+from alphapulse.adapters.bus.shared import Listens, SharedListening
+from alphapulse.domain.ports import BusUnavailable, EventStore, LogSource, Message, Page, StoredRecord
+from alphapulse.processes.once import Once
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +39,18 @@ DEFAULT_LIMITS = FollowerLimits()
 class Follower:
     """LogSource on bus and store; listens while its context is open. For one reader at a time."""
 
-    def __init__(self, store: EventStore, bus: Bus, limits: FollowerLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        bus: Listens,
+        limits: FollowerLimits = DEFAULT_LIMITS,
+        read: Callable[[Message], StoredRecord | None] | None = None,
+    ) -> None:
+        """``read`` gives the event in a message, if it has one; by default it looks for itself."""
         self._store = store
         self._bus = bus
         self._limits = limits
+        self._read = read or _record
         self._buffer: deque[tuple[int, int, Message]] = deque()  # position, previous position
         self._bytes = 0
         self._last = 0  # position of the bus's last message; 0: none since we began to listen
@@ -111,7 +121,7 @@ class Follower:
         while self._buffer and len(taken) < limit:
             position, previous, message = self._buffer[0]
             if position > after:
-                record = _record(message) if previous == after else None
+                record = self._read(message) if previous == after else None
                 if record is None:  # a gap, or a message without the event
                     break
                 taken.append(record)
@@ -163,11 +173,12 @@ class Follower:
 def from_bus(
     nats: NatsOptions,
 ) -> Callable[[EventStore, str], AbstractAsyncContextManager[LogSource]]:
-    """Opens a follower over NATS for each reader; ``name`` labels its connection."""
+    """Opens a follower over NATS for each reader; they share one connection."""
+    bus, read = SharedListening(JetStreamBus(nats)), Once(_record)
 
     @asynccontextmanager
-    async def open_source(store: EventStore, name: str) -> AsyncIterator[LogSource]:
-        async with Follower(store, JetStreamBus(replace(nats, name=f"{nats.name} {name}"))) as follower:
+    async def open_source(store: EventStore, _: str) -> AsyncIterator[LogSource]:
+        async with Follower(store, bus, read=read) as follower:
             yield follower
 
     return open_source

@@ -11,6 +11,7 @@ from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.ports import EventStore, LogSource
+from alphapulse.processes.once import Once
 from alphapulse.projections.candles import Candles
 from alphapulse.projections.decisions import Decisions
 from alphapulse.projections.feature_quality import FeatureQuality
@@ -56,13 +57,14 @@ async def run_project(
     Raises:
         Exception: a runner met what it cannot know how to handle, such as a missing table.
     """
-    connect = connector(database_url)
+    # Most events are decoded for several models, which look at them and leave them as they are.
+    connect, decode = connector(database_url), Once(codec.decode)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresEventStore(database_url))
         tasks = [asyncio.create_task(stop.wait(), name="stop")]
         for name, model in models.items():
             source = await stack.enter_async_context(open_source(store, name))
-            runner = Runner(model, connect, source, codec.decode)
+            runner = Runner(model, connect, source, decode)
             tasks.append(asyncio.create_task(runner.run(), name=f"runner of {name}"))  # type: ignore[arg-type]
         stack.push_async_callback(_cancel, tasks)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
