@@ -11,10 +11,13 @@ bytes on any machine. Each number stands in the decision beside those that it is
   those before it count 0.5**(1 / half_life) as much; n is what they count together. (Brier skill, after
   G. Brier, Verification of forecasts expressed in terms of probability, 1950.)
 - skill = (n * measured + prior_weight * prior) / (n + prior_weight).
-- crowd of a voter = sum of max(r, 0)**2 over all that vote on this row, itself included, where r is the
-  cosine of the angle between the two voters' s over the rows seen so far, this one included, decayed. Two
-  that always say the same have crowds of 2 and count as one. Before LEAST_ROWS rows only those that said
-  exactly the same on all of them count as copies; the others as strangers.
+- likeness of two voters = max(r, 0)**2, where r is the cosine of the angle between their s over the rows
+  seen so far, this one included, decayed. Before LEAST_ROWS rows it is 1 for those that said exactly the
+  same on all of them, and 0 for others.
+- copies of a voter = how many of those that vote on this row have always said the same (a likeness of 1, less
+  what rounding makes of it), itself included.
+- crowd = copies * sum of likeness / (their copies), over the same: a voter that sits there twice has twice
+  the crowd, and all others the crowd that they had with one of it. So both together count as the one.
 - weight = max(skill, 0) / crowd, over the sum of all; consensus = sum of weight * s; disagreement = the
   weighted standard deviation of s; voters = sum of 1 / crowd.
 """
@@ -27,6 +30,7 @@ from alphapulse.domain.analysis.logarithm import log
 
 PAIR_HALF_LIFE = 500.0  # rows on which anybody voted, after which one counts half in how alike voters are
 LEAST_ROWS = 30
+ALMOST_ONE = 1.0 - 1e-9  # a likeness above is that of copies
 SILENT = 1e-9  # a score below is an abstention
 
 # Columns of what is written down of a voter.
@@ -107,10 +111,23 @@ def see_pairs(pairs: Floats, votes: Floats, decay: float) -> None:
 @inner_piece
 def likeness(pairs: Floats, u: int, v: int, rows: int) -> float:
     """max(cosine, 0)**2 of two that vote on the last of ``rows`` rows seen; exactly 1 for copies."""
+    if u == v:
+        return 1.0
     both = pairs[u, v]
     if rows < LEAST_ROWS:
         return 1.0 if both == pairs[u, u] and both == pairs[v, v] else 0.0
     return both * both / (pairs[u, u] * pairs[v, v]) if both > 0.0 else 0.0
+
+
+@inner_piece
+def count_copies(votes: Floats, pairs: Floats, rows: int, copies: Floats) -> None:
+    """``copies`` (V,) of each that votes."""
+    for v in range(votes.shape[0]):
+        if votes[v] != 0.0:
+            copies[v] = 0.0
+            for u in range(votes.shape[0]):
+                if votes[u] != 0.0:
+                    copies[v] += 1.0 if likeness(pairs, u, v, rows) > ALMOST_ONE else 0.0
 
 
 @inner_piece
@@ -134,17 +151,21 @@ def weigh(
         mine[MEASURED] = measured_skill(cell)
         mine[SKILL] = shrunk(mine[MEASURED], cell[COUNT], priors[v], prior_weight)
         mine[CROWD], mine[WEIGHT] = 1.0, 0.0
+    count_copies(votes, pairs, rows, found[:, CROWD])
+    for v in range(votes.shape[0]):
         if votes[v] != 0.0:
-            crowd = 0.0
+            alike = 0.0
             for u in range(votes.shape[0]):
-                if u == v:
-                    crowd += 1.0
-                elif votes[u] != 0.0:
-                    crowd += likeness(pairs, u, v, rows)
-            mine[CROWD] = crowd
-            mine[WEIGHT] = max(mine[SKILL], 0.0) / crowd
+                if votes[u] != 0.0:
+                    alike += likeness(pairs, u, v, rows) / found[u, CROWD]
+            found[v, WEIGHT] = found[v, CROWD] * alike
+    for v in range(votes.shape[0]):
+        if votes[v] != 0.0:
+            mine = found[v]
+            mine[CROWD] = mine[WEIGHT]
+            mine[WEIGHT] = max(mine[SKILL], 0.0) / mine[CROWD]
             total += mine[WEIGHT]
-            voters += 1.0 / crowd
+            voters += 1.0 / mine[CROWD]
     if total == 0.0:
         return 0.0, 0.0, voters
     consensus, spread = 0.0, 0.0
