@@ -3,15 +3,13 @@
 Prices are in quote currency, times on the venue's clock in nanoseconds, costs in basis points of a price.
 """
 
-import math
-
 import msgspec
 
 LONG, SHORT = 1, -1
 
 DAY_NS = 86_400 * 1_000_000_000
 MAX_HORIZON_DAYS = 400
-MAX_PRICE = 1e15
+MIN_PRICE, MAX_PRICE = 1e-15, 1e15  # returns stay finite
 MAX_COST_BPS = 5_000.0  # half the price
 
 
@@ -56,9 +54,8 @@ def check(idea: Idea) -> None:
 def _check_prices(idea: Idea) -> None:
     for name in ("entry", "stop", "target"):
         price = getattr(idea, name)
-        if not 0 < price <= MAX_PRICE:
-            what = "not a number" if math.isnan(price) else f"not above 0 and up to {MAX_PRICE:g}"
-            raise BadIdea(f"{name} {price!r} is {what}")
+        if not MIN_PRICE <= price <= MAX_PRICE:
+            raise BadIdea(f"{name} {price!r} is not from {MIN_PRICE:g} to {MAX_PRICE:g}")
     below, above = (idea.stop, idea.target) if idea.side == LONG else (idea.target, idea.stop)
     if not below < idea.entry < above:
         side = "long" if idea.side == LONG else "short"

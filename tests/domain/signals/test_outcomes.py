@@ -152,9 +152,11 @@ def test_a_horizon_that_ends_unseen_waits_for_the_first_price_after() -> None:
     assert closed(long(), *feed, bars((720, 101.5, 120, 90, 100))) == ("unseen_expiry", 101.5, 780)
 
 
-def test_a_horizon_before_the_feed_was_lost_is_over_as_ever() -> None:
-    feed = (connected(-10), trades((1, 101)), lost(605), connected(700))
+@pytest.mark.parametrize("second", [600, 605])
+def test_a_horizon_before_the_feed_was_lost_is_over_as_ever(second: int) -> None:
+    feed = (connected(-10), trades((1, 101)), lost(second), connected(700))
     assert closed(long(), *feed, trades((710, 120))) == ("expiry", 101, 710)
+    assert closed(long(), *feed, passed(705), trades((710, 120))) == ("expiry", 101, 705)
 
 
 def test_a_gap_that_was_filled_is_as_if_it_had_been_seen() -> None:
