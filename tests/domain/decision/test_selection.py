@@ -46,12 +46,12 @@ def test_without_an_edge_nobody_claims_far_more_than_the_odds_and_the_base_nearl
     with_base: bool,
 ) -> None:
     chosen: Counter[str] = Counter()
-    for seed in range(200):
+    for seed in range(0 if with_base else 1, 200, 2):
         rows = world(seed, 300)
         choice = choose(**(rows if with_base else {**rows, "base": None}))
         chosen[choice.method] += 1
         assert claims_of(choice, rows).max() < 0.85, (seed, choice.why)
-    assert chosen[BASE] >= 190, chosen
+    assert chosen[BASE] >= 97, chosen
 
 
 def test_a_true_edge_is_claimed_as_it_is() -> None:
@@ -167,17 +167,19 @@ def test_the_base_is_the_odds_and_without_them_the_share_of_wins() -> None:
     assert share.table == Table((0.0,), ((rows["y"].sum() + 1) / 402,))
 
 
-def test_methods_are_judged_by_claims_of_candidates_they_have_not_seen() -> None:
+def test_methods_are_judged_by_weighed_claims_of_candidates_they_have_not_seen() -> None:
     rows = world(8, 90, edge=1.0)
-    choice = choose(**{**rows, "until": rows["time"]}, folds=2)
-    given, losses = Resolved.of(**{**rows, "until": rows["time"]}, weight=None), []
-    for known, unseen in given.folds(2, 0):
-        (table,), _ = tabulate(*METHODS["platt"].fit(known.x, known.y).curve())
+    rows["until"], weight = rows["time"], np.random.default_rng(8).uniform(0.2, 3, 90)
+    choice = choose(**rows, weight=weight, folds=2)
+    losses = np.empty(0)
+    for known, unseen in Resolved.of(**rows, weight=weight).folds(2, 0):
+        (table,), _ = tabulate(*METHODS["platt"].fit(known.x, known.y, known.weight).curve())
         p = table(unseen.x)
-        losses.extend(-np.log(np.where(unseen.y == 1, p, 1 - p)))
+        losses = np.append(losses, -np.log(np.where(unseen.y == 1, p, 1 - p)))
     platt = choice.trial.scores[1]
     assert (platt.method, choice.trial.claimed, choice.trial.folds) == ("platt", 60, 2)
-    assert platt.log_loss == pytest.approx(np.mean(losses), abs=2e-3)
+    assert platt.log_loss == pytest.approx(np.average(losses, weights=weight[30:]), abs=2e-3)
+    assert abs(platt.log_loss - losses.mean()) > 4e-3
 
 
 @given(st.integers(0, 2**32))

@@ -134,3 +134,26 @@ def test_sure_claims_are_cut_to_what_a_table_may_say() -> None:
 def test_what_is_no_rising_curve_is_not_tabulated(p: list[float]) -> None:
     with pytest.raises(BadTable):
         tabulate(np.arange(2.0) if p else np.empty(0), np.array(p))
+
+
+def test_a_knot_gets_exactly_its_own_probability_and_no_score_before_it_more() -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        table = Table(
+            tuple(np.sort(rng.normal(0, 1, MAX_KNOTS))), tuple(np.sort(rng.uniform(0.01, 0.99, MAX_KNOTS)))
+        )
+        just_before = np.nextafter(table.x, -np.inf)
+        assert (
+            one_by_one(table, np.array(table.x)).tolist()
+            == table(np.array(table.x)).tolist()
+            == list(table.p)
+        )
+        assert (one_by_one(table, just_before) <= table.p).all()
+        assert (table(just_before) <= table.p).all()
+
+
+def test_rounding_carries_no_line_past_its_right_end() -> None:
+    low, high = 0.13709662643687998, 0.780193074843193
+    assert low + (high - low) > high
+    table = Table((-1.0, 1e-20), (low, high))
+    assert table(np.zeros(1)).tolist() == one_by_one(table, np.zeros(1)).tolist() == [high]
