@@ -1,14 +1,21 @@
-"""A strategy to begin with: some voter of every school, three geometries, a gate of 85 %."""
+"""A strategy to begin with: voters of every school, three geometries, a gate of 85 %."""
 
 from alphapulse.domain.decision.strategy import Adaptation, Geometry, VoterChoice
 from alphapulse.domain.decision.strategy_decider import DefineStrategy
 
 SEATS: tuple[str, ...] = (
     "technical.trend",
-    "technical.crossing",
+    "technical.alignment",
     "technical.breakout",
     "technical.momentum",
-    "technical.money_flow",
+    "technical.divergence",
+    "technical.levels",
+    "technical.volume",
+    "technical.patterns_double",
+    "statistical.momentum",
+    "statistical.reversion",
+    "statistical.forecast",
+    "fundamental.funding",
 )
 GEOMETRIES = (
     Geometry(stop_atr=1.5, target_atr=1.5, horizon_bars=48),
@@ -24,13 +31,16 @@ ADAPTATIONS = (
 def default_strategy(
     name: str, *, owner: str = "alphapulse", timeframes: tuple[int, ...] = (5,)
 ) -> DefineStrategy:
-    """On all markets of the log; nothing in it needs a fitted model, funding rates or news."""
+    """On all markets of the log, by bars of up to 60 minutes: no seat needs a fitted model.
+
+    The voter of funding abstains where none is known.
+    """
     return DefineStrategy(
         name=name,
         owner=owner,
-        description="Some voter of every school; to begin with, and to compare others with.",
+        description="Voters of every school; to begin with, and to compare others with.",
         timeframes=timeframes,
-        voters=tuple(VoterChoice(name=kind.partition(".")[2], kind=kind) for kind in SEATS),
+        voters=tuple(VoterChoice(name=kind.replace(".", "_"), kind=kind) for kind in SEATS),
         geometries=GEOMETRIES,
         adaptations=ADAPTATIONS,
     )
