@@ -28,8 +28,15 @@ _VOLATILITY = np.array([0.4, 1.0, 2.5, 1.2, 1.2])
 _DRIFT = np.array([0.0, 0.0, 0.0, 0.15, -0.15])  # in standard deviations of one step
 _SPREAD = np.array([1, 1, 3, 1, 1], dtype=np.int64)  # half of it, ticks
 
-_TIME, _ID, _REGIME, _SIDE = range(4)
+_TIME, _ID, _REGIME, _SIDE, _BURST_SIDE, _RUN_SIDE, _BURST_END, _RUN_END = range(8)
 _MID, _EXCITEMENT, _RHYTHM = range(3)
+
+# A burst: a minute of heavy one-sided trading, then a run that goes the same way as often as is planted.
+_BURST_NS = 60_000_000_000
+_RUN_NS = 45 * 60_000_000_000
+_BURST_ACTIVITY = 8.0
+_BURST_DRIFT = 0.6  # in standard deviations of one step
+_RUN_DRIFT = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +56,15 @@ class TapeSpec:
     duplicate_ratio: float = 0.0  # repeated rows, as overlapping polls give them
     blank_time_ratio: float = 0.0  # rows without a time of their own: flagged RECEIVE_TIME
     shuffled: bool = False  # delivered out of order, within some dozens of rows
+    bursts_per_day: float = 0.0  # of one-sided trading, each followed by a run of the price
+    planted_edge: float = 0.5  # how often the run goes the way of its burst: 0.5 tells nothing
 
     def __post_init__(self) -> None:
         if self.rate_per_s <= 0 or self.price <= 0 or self.typical_size <= 0:
             raise ValueError(
                 f"rate {self.rate_per_s}, price {self.price}, size {self.typical_size} must be above 0"
             )
-        for ratio in (self.duplicate_ratio, self.blank_time_ratio):
+        for ratio in (self.duplicate_ratio, self.blank_time_ratio, self.planted_edge):
             if not 0 <= ratio <= 1:
                 raise ValueError(f"ratio {ratio} is not between 0 and 1")
 
@@ -115,7 +124,7 @@ def _joined(parts: list[TradeColumns]) -> TradeColumns:
 
 
 def _blocks(spec: TapeSpec, rng: np.random.Generator) -> Iterator[TapeChunk]:
-    whole = np.array([spec.start, spec.first_id, 1, 1], dtype=np.int64)
+    whole = np.array([spec.start, spec.first_id, 1, 1, 0, 0, 0, 0], dtype=np.int64)
     real = np.array([spec.price * 10**spec.price_exponent, 0.0, 1.0])
     numbers = np.array(
         [
@@ -123,9 +132,12 @@ def _blocks(spec: TapeSpec, rng: np.random.Generator) -> Iterator[TapeChunk]:
             spec.step_ratio,
             np.log(spec.typical_size * 10**spec.size_exponent),
             spec.gaps_per_day / (86_400 * spec.rate_per_s),
+            spec.bursts_per_day / 86_400e9,
+            spec.planted_edge,
         ]
     )
-    disorder = rng.spawn(1)[0]  # a stream of its own: the trades are those of the orderly tape
+    # Streams of their own: the trades are those of the orderly tape, and of the one without bursts.
+    disorder, bursts = rng.spawn(2)
     while True:
         columns = TradeColumns(
             time=np.empty(BLOCK, dtype=np.int64),
@@ -141,6 +153,7 @@ def _blocks(spec: TapeSpec, rng: np.random.Generator) -> Iterator[TapeChunk]:
         count = _fill(
             whole, real, numbers, spec.time_step,
             rng.standard_exponential((2, BLOCK)), rng.standard_normal((2, BLOCK)), rng.random((3, BLOCK)),
+            bursts.random((3, BLOCK if spec.bursts_per_day else 0)),
             columns.time, columns.price, columns.size, columns.side, columns.id, holes,
         )  # fmt: skip
         gaps = tuple((int(a), int(b)) for a, b in holes[:count])
@@ -148,11 +161,14 @@ def _blocks(spec: TapeSpec, rng: np.random.Generator) -> Iterator[TapeChunk]:
 
 
 @njit(cache=True, nogil=True)
-def _fill(whole, real, numbers, time_step, waits, normal, uniform, time, price, size, side, ids, holes):  # type: ignore[no-untyped-def]
+def _fill(  # type: ignore[no-untyped-def]
+    whole, real, numbers, time_step, waits, normal, uniform, bursts, time, price, size, side, ids, holes
+):
     """One block of trades from the state in ``whole`` and ``real``, which move on; return the holes."""
     now, last_id, regime, last_side = whole[_TIME], whole[_ID], whole[_REGIME], whole[_SIDE]
     mid, excitement, rhythm = real[_MID], real[_EXCITEMENT], real[_RHYTHM]
-    rate, step, typical, gap_chance = numbers
+    rate, step, typical, gap_chance, burst_chance, edge = numbers
+    burst_side, run_side, burst_end, run_end = whole[_BURST_SIDE:]
     day = 86_400_000_000_000
     count = 0
     for i in range(len(time)):
@@ -163,6 +179,12 @@ def _fill(whole, real, numbers, time_step, waits, normal, uniform, time, price, 
             regime = int(draw / _SWITCH * len(_ACTIVITY))
         # Exact simulation: Dassios and Zhao, Electronic Communications in Probability 18 (2013).
         base = rate * (1 - _BRANCHING) * rhythm * _ACTIVITY[regime]
+        pull = 0.0
+        if now < burst_end:
+            base *= _BURST_ACTIVITY
+            pull = burst_side * _BURST_DRIFT
+        elif now < run_end:
+            pull = run_side * _RUN_DRIFT
         wait = waits[0, i] / base
         left = 1 - _DECAY_PER_S * waits[1, i] / excitement if excitement > 0 else -1.0
         if left > 0:
@@ -174,9 +196,13 @@ def _fill(whole, real, numbers, time_step, waits, normal, uniform, time, price, 
             holes[count, 0], holes[count, 1] = now, end
             count += 1
             now = end
+        if bursts.shape[1] and now >= run_end and bursts[0, i] < burst_chance * max(wait * 1e9, 1.0):
+            burst_side = 1 if bursts[1, i] < 0.5 else -1
+            run_side = burst_side if bursts[2, i] < edge else -burst_side
+            burst_end, run_end = now + _BURST_NS, now + _BURST_NS + _RUN_NS
         way = last_side if uniform[1, i] < 0.65 else -last_side
         last_side = way
-        move = normal[0, i] * _VOLATILITY[regime] + 0.1 * way + _DRIFT[regime]
+        move = normal[0, i] * _VOLATILITY[regime] + 0.1 * way + _DRIFT[regime] + pull
         mid = max(mid * (1 + step * move), 10.0)
         lots = typical + 1.3 * normal[1, i]
         if uniform[2, i] < 0.01:  # the tail: Pareto with index 1.4
@@ -188,6 +214,12 @@ def _fill(whole, real, numbers, time_step, waits, normal, uniform, time, price, 
         side[i] = way
         ids[i] = last_id - 1
     whole[_TIME], whole[_ID], whole[_REGIME], whole[_SIDE] = now, last_id, regime, last_side
+    whole[_BURST_SIDE], whole[_RUN_SIDE], whole[_BURST_END], whole[_RUN_END] = (
+        burst_side,
+        run_side,
+        burst_end,
+        run_end,
+    )
     real[_MID], real[_EXCITEMENT], real[_RHYTHM] = mid, excitement, rhythm
     return count
 
