@@ -73,15 +73,24 @@ def test_a_trend_counts_by_its_strength_where_all_three_agree():
     assert "+DI 30.0 over -DI 10.0, ADX 25.0" in said("technical.trend", **UP)
 
 
-def test_lines_that_crossed_speak_once_each_for_its_half():
+def test_lines_that_crossed_speak_once_each_for_its_third():
     before = {"adx_14__plus_di__lag1": 30.0, "adx_14__minus_di__lag1": 10.0}
-    still = {**DI, **before, "adx_14__adx": 25.0, "atr_14": 1.0}
+    averages = {"ema_20": 101.0, "ema_50": 100.0, "ema_20__lag1": 101.0, "ema_50__lag1": 100.0}
+    still = {**DI, **before, **averages, "adx_14__adx": 25.0, "atr_14": 1.0}
     calm = {"macd_12_26_9__histogram": 0.05, "macd_12_26_9__histogram__lag1": 0.04}
     assert one("technical.crossing", **still, **calm) == 0
     turned = {**calm, "macd_12_26_9__histogram__lag1": -0.01}
-    assert one("technical.crossing", **still, **turned) == pytest.approx(0.25)
+    assert one("technical.crossing", **still, **turned) == pytest.approx(0.5 / 3)
     both = {**still, "adx_14__plus_di__lag1": 5.0}
-    assert one("technical.crossing", **both, **turned) == pytest.approx(0.5)
+    assert one("technical.crossing", **both, **turned) == pytest.approx(1 / 3)
+    all_three = {**both, "ema_20__lag1": 100.0}  # they touched
+    assert one("technical.crossing", **all_three, **turned) == pytest.approx(2 / 3)
+    assert said("technical.crossing", **all_three, **turned) == [
+        "EMA of 20 less that of 50 from 0 to 1",
+        "MACD histogram from -0.01 to 0.05",
+        "+DI less -DI from -5 to 20",
+        "ATR 1, ADX 25.0",
+    ]
     # Crossings to either side weigh against each other.
     apart = {**both, "adx_14__plus_di": 5.0, "adx_14__plus_di__lag1": 30.0}
     assert one("technical.crossing", **apart, **turned) == pytest.approx(0.0)

@@ -12,6 +12,7 @@ from alphapulse.domain.decision.rules import Bools, Number, Rule, seen, share, s
 from alphapulse.domain.decision.votes import View
 
 ADX, PLUS, MINUS = "adx_14.adx", "adx_14.plus_di", "adx_14.minus_di"
+FAST, SLOW = "ema_20", "ema_50"
 HISTOGRAM, ATR, SUPERTREND = "macd_12_26_9.histogram", "atr_14", "supertrend_10_3.trend"
 
 DIRECTIONAL = (seen("adx(14).adx"), seen("adx(14).plus_di"), seen("adx(14).minus_di"))
@@ -45,45 +46,48 @@ class Trend(Rule):
 
 @voter(
     "technical.crossing",
-    "Where the lines of directional movement or of the MACD have just crossed",
+    "Where moving averages, or the lines of directional movement or of the MACD, have just crossed",
     full=Number(0.1, 0.001, 10),
 )
 class Crossing(Rule):
-    """The histogram's new side, and the DIs' where these have crossed; nothing where both cross apart.
+    """Each of the three that crossed in this bar speaks for its new side; they weigh a third each.
 
-    Score: half for each, the MACD's by the histogram in average true ranges, all of it at ``full``, the DIs'
-    by the ADX, all of it at 50.
+    The MACD's histogram and the distance of the averages count in average true ranges, in full at ``full``,
+    the DIs by the ADX, in full at 50.
     """
 
     inputs = (
-        *DIRECTIONAL,
-        seen("adx(14).plus_di", lag=1),
-        seen("adx(14).minus_di", lag=1),
-        seen("macd(12,26,9).histogram"),
-        seen("macd(12,26,9).histogram", lag=1),
+        *(seen(line, lag=lag) for line in ("ema(20)", "ema(50)") for lag in (0, 1)),
+        *(seen("macd(12,26,9).histogram", lag=lag) for lag in (0, 1)),
+        *(seen(f"adx(14).{line}", lag=lag) for line in ("plus_di", "minus_di") for lag in (0, 1)),
+        seen("adx(14).adx"),
         seen("atr(14)"),
     )
 
     def signed(self, view: View) -> Floats:
-        macd, atr = view[HISTOGRAM], view[ATR]
-        lines = np.where(
-            crossed(macd, view[f"{HISTOGRAM}.lag1"]), share(abs(macd) / atr, self.numbers["full"]), 0.0
+        far = self.numbers["full"] * view[ATR]
+        averages, macd, directions = self.lines(view)
+        sizes = (np.abs(averages[0]) / far, np.abs(macd[0]) / far, view[ADX] / 50.0)
+        total = np.zeros(len(view))
+        for (now, before), size in zip((averages, macd, directions), sizes, strict=True):
+            total = total + np.where(crossed(now, before), side(now) * np.minimum(size, 1.0), 0.0)
+        return total / 3
+
+    def lines(self, view: View) -> tuple[tuple[Floats, Floats], ...]:
+        """What changes its sign at a crossing: now, and a bar ago. Averages, MACD, directional movement."""
+        return (
+            (view[FAST] - view[SLOW], view[f"{FAST}.lag1"] - view[f"{SLOW}.lag1"]),
+            (view[HISTOGRAM], view[f"{HISTOGRAM}.lag1"]),
+            (view[PLUS] - view[MINUS], view[f"{PLUS}.lag1"] - view[f"{MINUS}.lag1"]),
         )
-        apart = view[PLUS] - view[MINUS]
-        before = view[f"{PLUS}.lag1"] - view[f"{MINUS}.lag1"]
-        moved = np.where(crossed(apart, before), share(view[ADX], 50.0), 0.0)
-        return (side(macd) * lines + side(apart) * moved) / 2
 
     def words(self, view: View, row: int) -> Sequence[str]:
-        macd, last = view[HISTOGRAM][row], view[f"{HISTOGRAM}.lag1"][row]
-        plus, minus = view[PLUS][row], view[MINUS][row]
-        was = view[f"{PLUS}.lag1"][row] - view[f"{MINUS}.lag1"][row]
+        names = ("EMA of 20 less that of 50", "MACD histogram", "+DI less -DI")
         found = []
-        if macd * last <= 0 and macd != 0:
-            found.append(f"MACD histogram from {last:.6g} to {macd:.6g}, ATR {view[ATR][row]:.6g}")
-        if (plus - minus) * was <= 0 and plus != minus:
-            found.append(f"+DI less -DI from {was:.2f} to {plus - minus:.2f}, ADX {view[ADX][row]:.1f}")
-        return found
+        for name, (now, before) in zip(names, self.lines(view.take(slice(row, row + 1))), strict=True):
+            if crossed(now, before)[0]:
+                found.append(f"{name} from {before[0]:.6g} to {now[0]:.6g}")
+        return [*found, f"ATR {view[ATR][row]:.6g}, ADX {view[ADX][row]:.1f}"]
 
 
 def crossed(now: Floats, before: Floats) -> Bools:
