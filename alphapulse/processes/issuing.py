@@ -264,7 +264,7 @@ class Issuer:
 
     def _caused(self, entries: Sequence[Entry], version: int, cause: Cause) -> Iterator[NewEvent]:
         """What goes to the stream of the signals, after ``version``."""
-        for entry in entries:
+        for entry in filter(lambda entry: entry.caused, entries):
             origin = _id(self._stream(entry.output), entry.output.ordinal)
             for event in entry.caused:
                 version += 1
