@@ -36,7 +36,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-FULL = 0.1  # so far above the base rate, after the error, a pattern counts in full
+FULL = 0.05  # so far above the base rate, after the error, a pattern counts in full
 BASE_MEMORY = 10.0  # the base rate remembers so many bars for each outcome that a pattern remembers
 
 # Of each pattern and side: outcomes, and hits among them. Behind those of all: bars, rises, falls.
