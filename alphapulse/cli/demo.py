@@ -88,7 +88,11 @@ def _timed(console: "Console", start: Callable[[], Any]) -> Any:
 async def _show(console: "Console", stack: "Stack", files: Any, trades: int, pictures: Path) -> None:
     import time
 
+    from alphapulse.cli.demo_signals import STRATEGY, TIMEFRAME, show_signals
+
     began = time.monotonic()
+    # Defined before anything is known, so that every decision is one about the future.
+    await stack.command("strategies", "define", "--default", STRATEGY, "--timeframe", TIMEFRAME)
     what = f"{len(files)} real files" if files else f"{trades:,} generated trades"
     console.print(f"[bold]2. Append[/] {what} to the log, relay them to NATS, fold them into candles")
     await _fill(console, stack, files, trades)
@@ -96,10 +100,12 @@ async def _show(console: "Console", stack: "Stack", files: Any, trades: int, pic
     await _ask(console, stack)
     console.print("[bold]4. Analyse[/] what was known when: features, regime, levels, patterns")
     await _analyse(console, stack, pictures)
-    console.print("[bold]5. Subscribe[/] while a market trades live")
+    console.print("[bold]5. Decide[/] by votes, a calibrated claim and a gate; watch what became of it")
+    await show_signals(console, stack, planted=not files)
+    console.print("[bold]6. Subscribe[/] while a market trades live")
     await _live(console, stack)
-    console.print("[bold]6. Check[/] candles and features against a fresh rebuild from the log")
-    for name in ("candles", "features"):
+    console.print("[bold]7. Check[/] the read models against a fresh rebuild from the log")
+    for name in ("candles", "features", "decisions", "signals"):
         compared = (await stack.command("projections", "verify", name))[0]
         (digest,) = await stack.command("projections", "digest", name)
         verdict = "equal, row by row" if compared["equal"] else "[red]NOT EQUAL[/]"
@@ -115,6 +121,7 @@ async def _fill(console: "Console", stack: "Stack", files: Any, trades: int) -> 
     from rich.live import Live
     from rich.text import Text
 
+    from alphapulse.cli.demo_signals import PLANTED
     from alphapulse.processes.demo import until_level
 
     began = time.monotonic()
@@ -131,7 +138,7 @@ async def _fill(console: "Console", stack: "Stack", files: Any, trades: int) -> 
     if files:
         words = ["import", "trades", *map(str, files)]
     else:
-        words = ["generate", GENERATED, "--trades", str(trades), "--gaps-per-day", "2"]
+        words = ["generate", GENERATED, "--trades", str(trades), *PLANTED]
     with Live(console=console, auto_refresh=False, transient=True) as live:
         filling = asyncio.create_task(stack.command(*words, on_line=done.append))
         while not filling.done():

@@ -18,7 +18,16 @@ def generate(
     ] = 10.0,
     start: Annotated[str | None, typer.Option(help="Not live: first time, ISO 8601, UTC.")] = None,
     price: Annotated[float, typer.Option(min=0.0001, help="Price at the start.")] = 40_000.0,
+    volatility: Annotated[
+        float, typer.Option(min=0, max=0.01, help="Standard deviation of one trade's price change, a ratio.")
+    ] = 2e-5,
     gaps_per_day: Annotated[float, typer.Option(min=0, help="Holes of 1 to 30 minutes.")] = 0.0,
+    bursts_per_day: Annotated[
+        float, typer.Option(min=0, help="Minutes of one-sided trading, each followed by a run of the price.")
+    ] = 0.0,
+    edge: Annotated[
+        float, typer.Option(min=0, max=1, help="How often the run goes the way of its burst; 0.5: no edge.")
+    ] = 0.5,
     csv: Annotated[
         Path | None, typer.Option(help="Write this file (.gz packs it) instead of the log.")
     ] = None,
@@ -29,7 +38,12 @@ def generate(
     shuffled: Annotated[bool, typer.Option("--shuffled", help="CSV: rows out of order.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Generate lifelike trades into the log (as a feed, with its gaps and watermarks) or into a CSV file."""
+    """Generate lifelike trades into the log (as a feed, with its gaps and watermarks) or into a CSV file.
+
+    alphapulse generate sim:BTC_USD --trades 1000000
+
+    alphapulse generate sim:EDGE --market-rate 0.5 --volatility 5e-5 --bursts-per-day 8 --edge 0.97
+    """
     import asyncio
 
     from alphapulse.cli.console import complain, say
@@ -46,7 +60,8 @@ def generate(
         complain("--duplicates, --blank-times and --shuffled are for --csv: the log holds each trade once")
         raise typer.Exit(2)
     spec = TapeSpec(
-        price=price, rate_per_s=rate or market_rate, gaps_per_day=gaps_per_day, **_start(start), **disorder
+        price=price, rate_per_s=rate or market_rate, step_ratio=volatility, gaps_per_day=gaps_per_day,
+        bursts_per_day=bursts_per_day, planted_edge=edge, **_start(start), **disorder,
     )  # fmt: skip
     if csv is not None:
         facts = _write(csv, wanted, spec, seed, trades or 1_000_000)

@@ -22,7 +22,7 @@ from alphapulse.graphql.errors import UserError
 from alphapulse.graphql.fanout import Stream, Update, Watch
 from alphapulse.graphql.limits import paged
 from alphapulse.graphql.scalars import Json, Long, Position, Time, time_of
-from alphapulse.projections import relay_status, status
+from alphapulse.projections import decider_states, relay_status, status
 from alphapulse.projections.status import MOST_COUNTED
 
 MAX_EVENTS = 500
@@ -31,6 +31,7 @@ _LIVE_BYTES = 500_000  # of payload in one message
 _PAGE_BYTES = 5_000_000
 _POLL_S = 2.0
 _READ_MODELS = 20
+_DECIDERS = 50
 START = Position(0)
 
 Info = strawberry.Info[Context, None]
@@ -157,6 +158,16 @@ class Relay:
     problem: str | None = strawberry.field(description="Why nothing is published just now.", metadata=READ)
 
 
+@strawberry.type(description="How far a part of a strategy has decided, as it last wrote down.")
+class DeciderPosition:
+    strategy: str = strawberry.field(metadata=READ)
+    version: int = strawberry.field(metadata=READ)
+    part: int = strawberry.field(metadata=READ)
+    position: Position = strawberry.field(
+        description="At most half a minute behind what it has decided.", metadata=READ
+    )
+
+
 @strawberry.type(description="The log and what follows it.")
 class Log:
     position: Position = strawberry.field(description="The last event; 0 when there is none.", metadata=READ)
@@ -173,6 +184,22 @@ class Log:
         async with info.context.services.reads.connection() as db:
             found = await status.projection_status(db, info.context.services.code_versions)
         return [_projection(each) for each in found]
+
+    @strawberry.field(
+        description="Every part of a strategy that ever decided.", metadata={**READ, "size": _DECIDERS}
+    )
+    async def deciders(self, info: Info) -> list[DeciderPosition]:
+        async with info.context.services.reads.connection() as db:
+            found = await decider_states.reached(db)
+        return [
+            DeciderPosition(
+                strategy=each.strategy,
+                version=each.version,
+                part=each.part,
+                position=Position(each.position),
+            )
+            for each in found
+        ]
 
     @strawberry.field(description="Null when no relay has ever run.", metadata=READ)
     async def relay(self, info: Info) -> Relay | None:

@@ -75,6 +75,7 @@ class Limits:
     page_events: int = 500
     poll_s: float = 1.0  # longest wait for events
     keep_s: float = 30.0  # between two writings of the state
+    idle_keep_s: float = 3.0  # when there is nothing else to do
     keep_events: int = 200_000  # or so many events
     backoff_s: tuple[float, float] = (0.1, 5.0)
 
@@ -236,7 +237,8 @@ async def follow(
             if due:
                 await _patiently(partial(write, due), limits)
         moved = seat.desk.position - kept
-        if moved and (_now() - kept_at > limits.keep_s or moved > limits.keep_events):
+        patience_s = limits.keep_s if page.records else limits.idle_keep_s
+        if moved and (_now() - kept_at > patience_s or moved > limits.keep_events):
             await _keep(connect, seat, limits)
             kept_at, kept = _now(), seat.desk.position
     await _keep(connect, seat, limits)

@@ -202,6 +202,26 @@ async def until_level(stack: Stack, see: Callable[[Level], None]) -> Level:
         await asyncio.sleep(0.1)
 
 
+DECIDERS = "{ log { position deciders { position } } }"
+
+
+async def until_decided(stack: Stack) -> None:
+    """Wait until every strategy has decided on all that is in the log now.
+
+    Raises:
+        DemoFailed: it did not in time.
+    """
+    deadline = time.monotonic() + LEVEL_S
+    end = int(stack.query(DECIDERS)["log"]["position"])
+    while True:
+        deciders = (await asyncio.to_thread(stack.query, DECIDERS))["log"]["deciders"]
+        if deciders and min(int(each["position"]) for each in deciders) >= end:
+            return
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"strategies have not come to position {end} in {LEVEL_S:.0f} s: {deciders}")
+        await asyncio.sleep(0.1)
+
+
 LIVE = "subscription ($after: Position) { log(after: $after) { position events { stream recordedAt } } }"
 CANDLES = """subscription ($instrument: String!) {
     candles(instrument: $instrument, timeframe: M1) {

@@ -53,6 +53,24 @@ async def read(db: AsyncConnection[Any], strategy: str, version: int, part: int,
     return None if row is None else Kept(int(row[0]), bytes(row[1]))
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where a part of a strategy version has come, as last written down."""
+
+    strategy: str
+    version: int
+    part: int
+    position: int
+
+
+async def reached(db: AsyncConnection[Any]) -> list[Reached]:
+    """Every decider that ever wrote something down, by strategy, version and part."""
+    cursor = await db.execute(
+        "SELECT strategy, strategy_version, part, position FROM decider_states ORDER BY 1, 2, 3"
+    )
+    return [Reached(*row) for row in await cursor.fetchall()]
+
+
 async def write(
     db: AsyncConnection[Any], strategy: str, version: int, part: int, code: str, kept: Kept
 ) -> None:
