@@ -10,7 +10,7 @@ scale). ``logistic_model_parameters`` makes these, and refuses what no vote can 
 """
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, ldexp, ldexp
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from alphapulse.domain.analysis.features import BadFeatureSet
 from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.analysis.models import MAX_FEATURES, FittedModel
 from alphapulse.domain.decision.rules import Number, Rule, seen, voter
-from alphapulse.domain.decision.votes import BadVoter, View
+from alphapulse.domain.decision.votes import BadVoter, BadVoterModel, View
 
 MODEL_KIND = "logistic_votes"
 MOST = 36.0  # log-odds: beyond, the probability is 0 or 1 in float64
@@ -36,7 +36,8 @@ _LN2_HIGH, _LN2_LOW = 3_048_493_539_143 / 2.0**42, 5.497923018708371e-14  # in t
     least=Number(0.02, 0, 0.5),
 )
 class Logistic(Rule):
-    """Where the probability is ``least`` or more from one half, on rows of the timeframe it was fitted on.
+    """Where the probability is ``least`` or more from one half, on rows of the timeframe it was fitted on
+    that were known later than all of the fit.
 
     Score: twice that distance.
     """
@@ -53,7 +54,10 @@ class Logistic(Rule):
         if view.timeframe != self.model.timeframe:
             return np.zeros(len(view))
         signed = 2.0 * self.probability(view) - 1.0
-        return np.where(np.abs(signed) >= 2 * self.numbers["least"], signed, 0.0)
+        counts = (np.abs(signed) >= 2 * self.numbers["least"]) & (
+            view.known_time > self.model.trained.known_time
+        )
+        return np.where(counts, signed, 0.0)
 
     def probability(self, view: View) -> Floats:
         """Of a rise, (R,); NaN where a feature is.
@@ -91,6 +95,28 @@ def sigmoid(z: Floats) -> Floats:
         power = 1.0 + power * r / n
     whole = np.nan_to_num(k).astype(np.int64)
     return np.asarray(1.0 / (1.0 + np.ldexp(power, whole)))
+
+
+def sigmoid_of(z: float) -> float:
+    """``sigmoid`` of one finite number, the same bits: a row of a live bar close is spared the arrays."""
+    x = -min(max(z, -MOST), MOST)
+    k = round(x / (_LN2_HIGH + _LN2_LOW))
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    power = 1.0
+    for n in range(13, 0, -1):
+        power = 1.0 + power * r / n
+    return 1.0 / (1.0 + ldexp(power, k))
+
+
+def sigmoid_of(z: float) -> float:
+    """``sigmoid`` of one finite number, the same bits, without arrays."""
+    x = -min(max(z, -MOST), MOST)
+    k = round(x / (_LN2_HIGH + _LN2_LOW))
+    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
+    power = 1.0
+    for n in range(13, 0, -1):
+        power = 1.0 + power * r / n
+    return 1.0 / (1.0 + ldexp(power, k))
 
 
 def logistic_model_parameters(
@@ -131,17 +157,17 @@ def logistic_model_parameters(
 
 
 def checked(model: FittedModel) -> dict[str, Any]:
-    """The parameters of ``model``, as ``logistic_model_parameters`` gives them. Raises BadVoter."""
+    """The parameters of ``model``, as ``logistic_model_parameters`` gives them. Raises BadVoterModel."""
     given = model.parameters
     missing = [name for name in NAMES if name not in given]
     if missing:
-        raise BadVoter(f"{model.name} has no {', '.join(missing)}: it holds {', '.join(sorted(given))}")
+        raise BadVoterModel(f"{model.name} has no {', '.join(missing)}: it holds {', '.join(sorted(given))}")
     try:
         made = logistic_model_parameters(**{name: given[name] for name in NAMES})
-    except TypeError as error:
-        raise BadVoter(f"{model.name}: {error}") from None
+    except (TypeError, BadVoter) as error:
+        raise BadVoterModel(f"{model.name}: {error}") from None
     if tuple(made["columns"]) != model.features:
-        raise BadVoter(
+        raise BadVoterModel(
             f"{model.name}: columns {made['columns']}, but its features are {list(model.features)}"
         )
     return made
