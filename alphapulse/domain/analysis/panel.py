@@ -28,9 +28,11 @@ from alphapulse.domain.analysis.fields import (
     Floats,
     Int64s,
 )
+from alphapulse.domain.analysis.large_pages import side_by_side, whole_lines
 from alphapulse.domain.analysis.registry import Spec
 
 _HEAD = 2  # of a snapshot: which plan it is of, and how many bars were seen
+_WIDE = 64  # slots from which on filling up the last line costs little
 _TILE = 32  # slots whose snapshots are written or read together
 
 
@@ -100,12 +102,16 @@ class Panel:
         self.seen: Int64s = np.zeros(slots, dtype=np.int64)
         self._row: Int64s = np.zeros(slots, dtype=np.int64)  # where the next bar of a slot goes
         self._even = True  # all of them stand at the same row
-        self._bars: Floats = np.full((plan.fields, rows, slots), np.nan)
-        self._lines: Floats = np.full((plan.lines, rows, slots), np.nan)
-        self._carry: Floats = np.zeros((plan.carries, slots))
-        self._out: Floats = np.empty((plan.outputs, chunk, slots))
+        wide = slots if slots < _WIDE else whole_lines(slots)  # so that every row begins a line of the cache
+        self._bars, self._lines, self._carry, self._out, self._room = side_by_side(
+            (plan.fields, rows, wide),
+            (plan.lines, rows, wide),
+            (plan.carries, wide),
+            (plan.outputs, chunk, wide),
+            (ROOM, chunk * wide),
+        )
+        self._bars[:], self._lines[:], self._carry[:] = np.nan, np.nan, 0.0
         self._facts: Int64s = np.zeros(shape_for(slots if plan.fields > FIELDS else 0, chunk), dtype=np.int64)
-        self._room: Floats = np.empty((ROOM, chunk * slots))
 
     def advance(self, bars: Floats, lo: int = 0, hi: int | None = None) -> Floats:
         """Outputs of shape (outputs, T, hi - lo) for ``bars`` of shape (INPUTS, T, hi - lo), oldest first.
@@ -132,7 +138,7 @@ class Panel:
             raise ValueError(f"bars of shape {bars.shape} for one bar of {self.slots} slots")
         for a, b in self._runs(0, self.slots):
             self._work(bars[:, None, a:b], a, b)
-        return self._out[:, 0]
+        return self._out[:, 0, : self.slots]
 
     def _runs(self, lo: int, hi: int) -> list[tuple[int, int]]:
         """Neighbouring slots whose rings stand at the same row: those can be worked on together."""
