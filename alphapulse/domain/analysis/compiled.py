@@ -103,6 +103,10 @@ def copy(source: Floats, into: Floats) -> None:
         into[i] = source[i]
 
 
+# Slots whose last 20 rows stay in the nearest cache, of 32 KiB and more: for kernels that go over them twice.
+NEAR = 160
+
+
 # Four rows a pass: what is summed up is loaded and stored once for four additions, in the same order.
 
 

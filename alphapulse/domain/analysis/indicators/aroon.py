@@ -1,6 +1,6 @@
 """Chande's Aroon: how long ago the highest high and the lowest low were."""
 
-from alphapulse.domain.analysis.compiled import View, copy
+from alphapulse.domain.analysis.compiled import NEAR, View, piece, window_max, window_min
 from alphapulse.domain.analysis.fields import HIGH, LOW, Field, Floats
 from alphapulse.domain.analysis.registry import Output, indicator, period
 
@@ -23,24 +23,43 @@ from alphapulse.domain.analysis.registry import Output, indicator, period
 )
 def aroon(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     count = int(params[0])
-    highest, lowest = carry[0, view.lo : view.hi], carry[1, view.lo : view.hi]
     for row in range(view.first, view.last):
         at = row - view.first
-        up, down = out[0, at, view.lo : view.hi], out[1, at, view.lo : view.hi]
-        oscillator = out[2, at, view.lo : view.hi]
-        copy(view.bars[HIGH, (row - count) & view.mask, view.lo : view.hi], highest)
-        copy(view.bars[LOW, (row - count) & view.mask, view.lo : view.hi], lowest)
-        up[:] = 0.0
-        down[:] = 0.0
-        for back in range(count - 1, -1, -1):
-            high = view.bars[HIGH, (row - back) & view.mask, view.lo : view.hi]
-            low = view.bars[LOW, (row - back) & view.mask, view.lo : view.hi]
-            since = 100.0 * (count - back) / count
+        for lo in range(view.lo, view.hi, NEAR):
+            hi = min(lo + NEAR, view.hi)
+            up, down, oscillator = out[0, at, lo:hi], out[1, at, lo:hi], out[2, at, lo:hi]
+            highest, lowest = carry[0, lo:hi], carry[1, lo:hi]
+            window_max(view.bars[HIGH], row, count + 1, lo, hi, highest)
+            window_min(view.bars[LOW], row, count + 1, lo, hi, lowest)
+            since_last(view.bars[HIGH], row, count, lo, hi, highest, up)
+            since_last(view.bars[LOW], row, count, lo, hi, lowest, down)
             for i in range(up.shape[0]):
-                up[i] = since if high[i] >= highest[i] else up[i]
-                highest[i] = high[i] if high[i] >= highest[i] else highest[i]
-            for i in range(down.shape[0]):
-                down[i] = since if low[i] <= lowest[i] else down[i]
-                lowest[i] = low[i] if low[i] <= lowest[i] else lowest[i]
-        for i in range(up.shape[0]):
-            oscillator[i] = up[i] - down[i]
+                oscillator[i] = up[i] - down[i]
+
+
+@piece
+def since_last(ring: Floats, row: int, count: int, lo: int, hi: int, extreme: Floats, into: Floats) -> None:
+    """``into[i]``: 100 where the newest row is ``extreme``, less the longer ago it was; four rows a pass."""
+    mask = ring.shape[0] - 1
+    for i in range(into.shape[0]):
+        into[i] = 0.0
+    back = count - 1
+    while back >= 3:
+        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
+        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
+        p, q = _at(back, count), _at(back - 1, count)
+        r, s = _at(back - 2, count), _at(back - 3, count)
+        for i in range(into.shape[0]):
+            older = q if b[i] == extreme[i] else (p if a[i] == extreme[i] else into[i])
+            into[i] = s if d[i] == extreme[i] else (r if c[i] == extreme[i] else older)
+        back -= 4
+    while back >= 0:
+        x, p = ring[(row - back) & mask, lo:hi], _at(back, count)
+        for i in range(into.shape[0]):
+            into[i] = p if x[i] == extreme[i] else into[i]
+        back -= 1
+
+
+@piece
+def _at(back: int, count: int) -> float:
+    return 100.0 * (count - back) / count

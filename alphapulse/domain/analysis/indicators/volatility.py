@@ -7,6 +7,7 @@ would drift, and a flat window has a deviation of exactly 0.
 import math
 
 from alphapulse.domain.analysis.compiled import (
+    NEAR,
     View,
     exponential,
     piece,
@@ -209,25 +210,30 @@ def stddev(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats
     "their distance over the middle",
 )
 def bbands(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
-    count, width, lo, hi = int(params[0]), params[1], view.lo, view.hi
     for row in range(view.first, view.last):
-        at = row - view.first
-        close = view.bars[CLOSE, row & view.mask, lo:hi]
-        oldest = view.bars[CLOSE, (row - count + 1) & view.mask, lo:hi]
-        upper, middle, lower = out[0, at, lo:hi], out[1, at, lo:hi], out[2, at, lo:hi]
-        inside, span = out[3, at, lo:hi], out[4, at, lo:hi]
-        window_sum(view.bars[CLOSE], row, count, lo, hi, middle)
-        deviation(view.bars[CLOSE], row, count, lo, hi, inside, span)
-        for i in range(middle.shape[0]):
-            middle[i] /= count
-            upper[i] = middle[i] + width * span[i]
-            lower[i] = middle[i] - width * span[i]
-        # Not from the bands: where they lie close together their difference has few digits.
-        for i in range(middle.shape[0]):
-            away = close[i] - oldest[i] - inside[i]
-            distance = 2.0 * width * span[i]
-            inside[i] = 0.5 + (away / distance if distance > 0.0 else 0.0)
-            span[i] = distance / middle[i]
+        for lo in range(view.lo, view.hi, NEAR):
+            _bands(view, row, lo, min(lo + NEAR, view.hi), params, out)
+
+
+@piece
+def _bands(view: View, row: int, lo: int, hi: int, params: Floats, out: Floats) -> None:
+    count, width, at = int(params[0]), params[1], row - view.first
+    close = view.bars[CLOSE, row & view.mask, lo:hi]
+    oldest = view.bars[CLOSE, (row - count + 1) & view.mask, lo:hi]
+    upper, middle, lower = out[0, at, lo:hi], out[1, at, lo:hi], out[2, at, lo:hi]
+    inside, span = out[3, at, lo:hi], out[4, at, lo:hi]
+    window_sum(view.bars[CLOSE], row, count, lo, hi, middle)
+    deviation(view.bars[CLOSE], row, count, lo, hi, inside, span)
+    for i in range(middle.shape[0]):
+        middle[i] /= count
+        upper[i] = middle[i] + width * span[i]
+        lower[i] = middle[i] - width * span[i]
+    # Not from the bands: where they lie close together their difference has few digits.
+    for i in range(middle.shape[0]):
+        away = close[i] - oldest[i] - inside[i]
+        distance = 2.0 * width * span[i]
+        inside[i] = 0.5 + (away / distance if distance > 0.0 else 0.0)
+        span[i] = distance / middle[i]
 
 
 def keltner_lookback(p: list[float]) -> int:
