@@ -429,7 +429,7 @@ def _notes(voters: int, geometries: int) -> k.Notes:
         outcome_mine_f=np.empty((n, k.OF_IDEA + voters)),
         outcome_mine_i=np.empty((n, k.OF_IDEA_I), dtype=np.int64),
         adapted=np.empty((n, 3), dtype=np.int64),
-        decision_i=np.empty((n, 8), dtype=np.int64),
+        decision_i=np.empty((n, 9), dtype=np.int64),
         decision_f=np.empty((n, 7)),
         of_voters=np.empty((n, voters, c.OF_VOTER)),
         proposed=np.empty((n, geometries, 5)),

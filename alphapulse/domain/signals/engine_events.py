@@ -262,7 +262,7 @@ class Clerk:
     def _note(
         self, name: str, gate: d.GateReading, confidence: float, whole: Sequence[int], part: k.Part
     ) -> str:
-        resolved, due = int(part.counters[k.RESOLVED]), int(part.counters[k.DUE_AT])
+        resolved, due = whole[k.RESOLVED_SO_FAR], int(part.counters[k.DUE_AT])
         match name:
             case d.UNCALIBRATED:
                 return f"nothing can be claimed yet: {resolved} candidates resolved, {due} are needed"

@@ -82,8 +82,8 @@ CALIBRATION, RESOLVED, DUE_AT, ASKS_BASE = range(4)  # ASKS_BASE: the table is o
 
 # Columns of Notes.decision_i and decision_f, proposed
 (
-    ROW, SIDE, CHOSEN, PARAMETERS, REFUSALS, IS_CLOSED, OUTCOMES, OPEN_IDEAS,
-) = range(8)  # fmt: skip
+    ROW, SIDE, CHOSEN, PARAMETERS, REFUSALS, IS_CLOSED, OUTCOMES, OPEN_IDEAS, RESOLVED_SO_FAR,
+) = range(9)  # fmt: skip
 CONSENSUS, DISAGREEMENT, VOTERS, CONFIDENCE, NEEDED, WINS, MEAN_CLAIM = range(7)
 STOP, TARGET_PRICE, PROPOSED_BASE, PROPOSED_RAW, EXPECTED = range(5)
 
@@ -313,7 +313,7 @@ def _decide(r: int, steps: Steps, rules: Rules, market: Market, part: Part, note
     floats[CONSENSUS], floats[DISAGREEMENT], floats[VOTERS] = consensus, disagreement, voters
     whole[ROW], whole[PARAMETERS] = r, market.adapted[slot, 0]
     whole[SIDE] = 1 if consensus > 0.0 else -1
-    whole[OPEN_IDEAS] = market.around_i[w.COUNT]
+    whole[OPEN_IDEAS], whole[RESOLVED_SO_FAR] = market.around_i[w.COUNT], part.counters[RESOLVED]
     _propose(n, row, steps.row_f[r], change, rules, notes)
     _gate(n, row, steps.row_f[r], rules, market, part, notes)
     _note(notes, DECISION)
