@@ -139,11 +139,13 @@ def ticks_of(log: Log, cuts: list[int] | None = None) -> list[Ticks]:
 KINDS = (*["trades"] * 6, *["bars"] * 3, "watermark", "connected", "lost", "gap", "filled")
 
 # Step of the price, wicks of a bar, seconds back.
-_ROW = st.tuples(st.integers(-8, 8), st.integers(0, 3), st.integers(0, 3), st.integers(-40, 20))
+_ROW = st.tuples(
+    st.integers(-8, 8), st.integers(0, 3), st.integers(0, 3), st.integers(-8, 4).map(lambda x: 5 * x)
+)
 _STEPS = st.lists(
     st.tuples(
         st.sampled_from(KINDS),
-        st.integers(0, 90),  # seconds that pass
+        st.sampled_from((30, 60, 90, 15, 5, 0)),  # seconds that pass; often two things happen at once
         st.lists(_ROW, min_size=1, max_size=4),
         st.booleans(),
     ),
@@ -198,9 +200,9 @@ def _event(
 @st.composite
 def ideas(draw: st.DrawFn) -> Idea:
     side = draw(st.sampled_from((1, -1)))
-    entry = draw(st.integers(380, 420)) * 0.25
-    risk, gain = draw(st.integers(1, 20)) * 0.25, draw(st.integers(1, 20)) * 0.25
-    decided = at(draw(st.integers(0, 20)) * 30)
+    entry = 100 + draw(st.integers(-12, 12)) * 0.25
+    risk, gain = draw(st.integers(1, 12)) * 0.25, draw(st.integers(1, 12)) * 0.25
+    decided = at(draw(st.integers(0, 12)) * 30)
     return Idea(
         side=side,
         entry=entry,

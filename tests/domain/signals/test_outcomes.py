@@ -101,6 +101,7 @@ def test_trades_win_over_a_bar_of_the_same_minute() -> None:
 def test_bars_of_the_smallest_timeframe_count_once_each() -> None:
     quiet = bars((0, 100, 101, 99, 100), (60, 100, 101, 99, 100))
     assert became(long(), quiet, bars((0, 100, 110, 90, 100), timeframe=5)) is None
+    assert became(long(), quiet, bars((300, 100, 110, 90, 100), timeframe=5)) is None
     assert became(long(), quiet, bars((60, 100, 110, 90, 100))) is None, "a correction comes too late"
 
 
@@ -182,12 +183,36 @@ def test_a_process_that_died_unheard_saw_nothing_since_its_last_sign_of_life() -
     assert (found.reason, found.unseen_from) == ("gap_stop", at(40))
 
 
+def test_before_anybody_watched_no_time_was_dark() -> None:
+    found = became(long(), trades((1, 101)), connected(50), connected(100), trades((110, 95)))
+    assert found is not None
+    assert (found.reason, found.unseen_from) == ("gap_stop", at(50))
+
+
+def test_a_feed_that_is_lost_twice_was_lost_the_first_time() -> None:
+    for first, second in ((10, 30), (30, 10)):
+        found = became(long(), trades((1, 101)), lost(first), lost(second), trades((110, 95)))
+        assert found is not None
+        assert (found.reason, found.unseen_from) == ("gap_stop", at(10))
+
+
+def test_what_was_traded_until_the_feed_was_lost_is_no_gap() -> None:
+    feed = (connected(-10), trades((1, 101)), lost(90))
+    assert closed(long(), *feed, trades((90, 95))) == ("stop", 95, 90)
+    assert closed(long(), *feed, trades((91, 95))) == ("gap_stop", 95, 91)
+    assert closed(long(), *feed, bars((60, 98, 99, 97, 98))) == ("stop", 98, 120), "the bar holds all of it"
+
+
 def test_a_gap_that_is_found_out_later_suspends_what_was_open_and_concludes_nothing() -> None:
     feed = (trades((1, 101), (50, 101)), gap(10, 40, filled=False))
     found = became(long(), *feed, trades((60, 97)))
     assert found is not None
     assert (found.reason, found.worst_label, found.best_label) == ("stop", 0, 1)
     assert (found.unseen_from, found.unseen_until) == (at(10), at(40))
+    two = (*feed, gap(2, 5, filled=False), trades((60, 97)))
+    again = became(long(), *two)
+    assert again is not None
+    assert (again.unseen_from, again.unseen_until) == (at(2), at(40)), "from the first to the last"
 
 
 def test_returns_are_after_two_fees_and_slippage_against_us() -> None:

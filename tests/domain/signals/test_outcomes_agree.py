@@ -20,7 +20,7 @@ LEVELS = ("entry", "stop", "target")
 REASONS_SEEN = (*REASONS, "suspended")
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(worlds(), MANY)
 def test_kernel_and_rederivation_say_what_the_oracle_says(log: Log, given_ideas: list[Idea]) -> None:
     watch = Watch.empty(8)
@@ -123,7 +123,7 @@ def test_every_reason_comes_up_in_these_worlds() -> None:
     """Or the agreement above says nothing of it."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=300, database=None, derandomize=True)
+    @settings(max_examples=200, database=None, derandomize=True)
     @given(worlds(), MANY)
     def collect(log: Log, given_ideas: list[Idea]) -> None:
         found = [verdict(idea, facts(log)) for idea in given_ideas]
