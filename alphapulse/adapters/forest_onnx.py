@@ -81,6 +81,11 @@ def edge_rows(forest: Any, rows: Floats, *, at_most: int = EDGE_ROWS) -> Floats:
         for tree, used in _trees(forest)
         for node in np.flatnonzero(tree.children_left >= 0)
     ]
+    return around(cuts, rows, at_most=at_most)
+
+
+def around(cuts: Sequence[tuple[int, float]], rows: Floats, *, at_most: int = EDGE_ROWS) -> Floats:
+    """``rows`` in turn, in each of which one feature lies on its cut, or just below or above it."""
     if not cuts:
         return np.empty((0, rows.shape[1]))
     cuts = cuts[:: -(-3 * len(cuts) // at_most)]
@@ -92,7 +97,9 @@ def edge_rows(forest: Any, rows: Floats, *, at_most: int = EDGE_ROWS) -> Floats:
     return made
 
 
-def parity(scorer: Scorer, expected: Floats, rows: Floats, *, tolerance: float = TOLERANCE) -> dict[str, Any]:
+def parity(
+    scorer: Scorer, expected: Floats, rows: Floats, *, tolerance: float = TOLERANCE, stored: int = STORED_ROWS
+) -> dict[str, Any]:
     """A receipt: ``scorer`` gives each of ``rows`` the score ``expected``, within ``tolerance``.
 
     It holds the worst difference and some of the rows, so that anybody who opens the model can check it.
@@ -101,7 +108,7 @@ def parity(scorer: Scorer, expected: Floats, rows: Floats, *, tolerance: float =
         NotTheSame: a score is farther off, or missing.
     """
     worst = compared(scorer, expected, rows, tolerance)
-    kept = np.unique(np.linspace(0, len(rows) - 1, min(STORED_ROWS, len(rows))).astype(int))
+    kept = np.unique(np.linspace(0, len(rows) - 1, min(stored, len(rows))).astype(int))
     return {
         "rows_compared": len(rows),
         "worst_difference": worst,
@@ -154,7 +161,7 @@ def _add_tree(attributes: dict[str, list[Any]], number: int, tree: Any, used: An
         "nodes_treeids": [number] * count,
         "nodes_nodeids": range(count),
         "nodes_featureids": np.where(leaf, 0, np.asarray(used)[np.maximum(tree.feature, 0)]).tolist(),
-        "nodes_values": np.where(leaf, 0.0, _rounded_down(tree.threshold)).tolist(),
+        "nodes_values": np.where(leaf, 0.0, rounded_down(tree.threshold)).tolist(),
         "nodes_modes": ["LEAF" if is_leaf else "BRANCH_LEQ" for is_leaf in leaf],
         "nodes_truenodeids": np.where(leaf, 0, tree.children_left).tolist(),
         "nodes_falsenodeids": np.where(leaf, 0, tree.children_right).tolist(),
@@ -177,7 +184,7 @@ def _depths(tree: Any) -> Floats:
     return depth
 
 
-def _rounded_down(values: Floats) -> Floats:
+def rounded_down(values: Floats) -> Floats:
     """The largest float32 at or below each value."""
     near = values.astype(np.float32)
     down = np.nextafter(near, np.float32(-np.inf))

@@ -21,13 +21,16 @@ class OnnxScorer:
     """A Scorer over ONNX ``artifact``: float32[n, k] in, float32[n, 1] out, both by whatever name.
 
     A value that float32 cannot hold counts as missing, like NaN. One scorer may serve several threads.
+    ``alone``: run the rows one by one, where an operator (a matrix product) may sum in another order for one
+    row than for many.
 
     Raises:
         BadOnnx.
     """
 
-    def __init__(self, artifact: bytes, *, name: str, features: Sequence[str]) -> None:
+    def __init__(self, artifact: bytes, *, name: str, features: Sequence[str], alone: bool = False) -> None:
         self.name, self.features = name, tuple(features)
+        self._most = 1 if alone else MAX_BATCH
         self.digest = sha256(artifact).hexdigest()
         if len(artifact) > MAX_BYTES:
             raise BadOnnx(f"{name}: {len(artifact)} bytes, at most {MAX_BYTES}")
@@ -42,15 +45,19 @@ class OnnxScorer:
         with np.errstate(over="ignore"):
             narrow = np.ascontiguousarray(rows, dtype=np.float32)
         known = np.isfinite(narrow).all(axis=1)
+        if known.all():
+            return self._run(narrow)
         scores: Floats = np.full(len(rows), np.nan)
         scores[known] = self._run(narrow[known])
         return scores
 
     def _run(self, rows: np.ndarray[Any, np.dtype[np.float32]]) -> Floats:
         into = np.empty(len(rows))
-        for begin in range(0, len(rows), MAX_BATCH):
-            batch = rows[begin : begin + MAX_BATCH]
-            into[begin : begin + MAX_BATCH] = self._session.run([self._output], {self._input: batch})[0][:, 0]
+        for begin in range(0, len(rows), self._most):
+            batch = rows[begin : begin + self._most]
+            into[begin : begin + self._most] = self._session.run([self._output], {self._input: batch})[0][
+                :, 0
+            ]
         return into
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 
 from alphapulse.domain.decision.votes import BadVoter, Kind, kinds
+from alphapulse.processes import learned_models
 
 GROUP = "alphapulse.voters"
 MAX_VOTERS = 1_000  # of other packages
@@ -36,6 +37,7 @@ def load_voters(installed: Iterable[Distribution] | None = None) -> Sequence[Loa
         CannotLoad: a module that cannot be imported, a kind that it does not register, one of a name that is
             taken, or whose defaults or inputs do not fit; or there are more than MAX_VOTERS.
     """
+    learned_models.wire()
     kinds()  # ours come first: nobody takes their names
     entries = list(_entries(distributions() if installed is None else installed))
     if len(entries) > MAX_VOTERS:

@@ -116,6 +116,10 @@ class BadVoter(ValueError):
     """No such voter, parameters that it does not take, or a model that does not fit it: holds the values."""
 
 
+class BadVoterModel(BadVoter):
+    """A fitted model that this voter cannot vote with: its seat abstains until there is another."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """A sort of voter. ``make`` raises BadVoter where parameters or the model do not fit.
@@ -140,7 +144,7 @@ class Kind:
             raise BadVoter(f"{self.name} has no {', '.join(unknown)}: it takes {takes}")
         if self.model and (model is None or model.kind != self.model):
             found = "none" if model is None else f"{model.name} of kind {model.kind}"
-            raise BadVoter(f"{self.name} needs a model of kind {self.model}, there is {found}")
+            raise BadVoterModel(f"{self.name} needs a model of kind {self.model}, there is {found}")
         return self.make({**self.parameters, **given}, model)
 
 

@@ -11,10 +11,12 @@ from alphapulse.domain.analysis.feature_rows import FeatureRows, SetPlan
 from alphapulse.domain.analysis.features import DefineSet, Feature, SetDefined, State, decide
 from alphapulse.domain.analysis.fields import CLOSE, HIGH, LOW, OPEN, TIME, Floats
 from alphapulse.domain.analysis.models import FittedModel, Trained
+from alphapulse.domain.decision.voters import learned
 from alphapulse.domain.decision.voters.logistic import MODEL_KIND, logistic_model_parameters
 from alphapulse.domain.decision.votes import CONTEXT, Kind, View, Voter, kinds
 from alphapulse.domain.market.timeframes import MINUTE_NS
 from tests.domain.analysis.series import from_ohlcv, walk
+from tests.domain.decision.learned_models import learned_model
 
 TIMEFRAME = 5
 LARGER = (60, 240)
@@ -151,14 +153,22 @@ def logistic_model(timeframe: int = TIMEFRAME) -> FittedModel:
     )
 
 
-MODELS = {MODEL_KIND: logistic_model}  # one of each kind of model that our voters need
+MODELS = {
+    MODEL_KIND: logistic_model,
+    learned.MODEL_KIND: learned_model,
+}  # one of each kind of model that our voters need
 
 
-def ours() -> list[Kind]:
+def all_of_ours() -> list[Kind]:
     """The kinds of voters that come with the package."""
     return [
         kind for kind in kinds().values() if kind.make.__module__.startswith("alphapulse.domain.decision.")
     ]
+
+
+def ours() -> list[Kind]:
+    """Those that numbers can make, or a model of MODELS."""
+    return [kind for kind in all_of_ours() if not kind.model or kind.model in MODELS]
 
 
 def made(kind: Kind, **numbers: float) -> Voter:

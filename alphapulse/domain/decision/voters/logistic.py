@@ -10,7 +10,7 @@ scale). ``logistic_model_parameters`` makes these, and refuses what no vote can 
 """
 
 from collections.abc import Sequence
-from math import isfinite, ldexp, ldexp
+from math import isfinite, ldexp
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,9 @@ _LN2_HIGH, _LN2_LOW = 3_048_493_539_143 / 2.0**42, 5.497923018708371e-14  # in t
     least=Number(0.02, 0, 0.5),
 )
 class Logistic(Rule):
-    """Where the probability is ``least`` or more from one half, on rows of the timeframe it was fitted on
-    that were known later than all of the fit.
+    """Where the probability is ``least`` or more from one half, on rows of the timeframe it was fitted on.
 
-    Score: twice that distance.
+    Score: twice that distance. Silent on rows that were known before all of the fit was.
     """
 
     def prepare(self) -> None:
@@ -99,17 +98,6 @@ def sigmoid(z: Floats) -> Floats:
 
 def sigmoid_of(z: float) -> float:
     """``sigmoid`` of one finite number, the same bits: a row of a live bar close is spared the arrays."""
-    x = -min(max(z, -MOST), MOST)
-    k = round(x / (_LN2_HIGH + _LN2_LOW))
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    power = 1.0
-    for n in range(13, 0, -1):
-        power = 1.0 + power * r / n
-    return 1.0 / (1.0 + ldexp(power, k))
-
-
-def sigmoid_of(z: float) -> float:
-    """``sigmoid`` of one finite number, the same bits, without arrays."""
     x = -min(max(z, -MOST), MOST)
     k = round(x / (_LN2_HIGH + _LN2_LOW))
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
