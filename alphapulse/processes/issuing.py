@@ -22,7 +22,7 @@ from alphapulse.domain.signals import book as books
 from alphapulse.domain.signals.book import Book, book_of_signals
 from alphapulse.domain.signals.engine_events import ExitSuggested, Output
 from alphapulse.domain.signals.entering import Entry, OutOfStep, Terms, TermsOf, as_given, entered, units
-from alphapulse.domain.signals.signal import ExitRecommended
+from alphapulse.domain.signals.signal import ExitRecommended, SignalClosed, SignalIssued
 from alphapulse.domain.signals.signal import stream_of as signals_stream
 from alphapulse.processes.transact import correlation_of
 
@@ -299,9 +299,13 @@ def _id(stream: str, what: object) -> UUID:
 
 def _what(event: books.Event) -> str:
     """Each happens once to a signal: whoever says it again, under whatever number, says the same."""
-    if isinstance(event, ExitRecommended):
-        return f"exit\n{event.number}"
-    return f"{type(event).__name__}\n{event.decision}"
+    match event:
+        case SignalIssued():
+            return f"issued\n{event.decision}"
+        case ExitRecommended():
+            return f"exit\n{event.number}"
+        case SignalClosed():
+            return f"closed\n{event.decision}"
 
 
 def _checked(event: NewEvent) -> NewEvent:

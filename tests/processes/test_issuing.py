@@ -157,6 +157,13 @@ async def test_causes_and_correlations_follow_the_market_event(store: EventStore
     assert signal.envelope.correlation_id == known.envelope.event_id
 
 
+async def test_derived_ids_never_change(store: EventStore) -> None:
+    """Repeats are found by them: another formula would make other events of the same decisions."""
+    await Issuer(store, STRATEGY).issue(outputs(BTC, 1))
+    found = [str(record.envelope.event_id)[:4] for record in (await store.read(0)).records]
+    assert found == ["85ee", "f126", "3607", "e1fc", "6bb6", "8128", "63f8"]
+
+
 # -- again, and after a kill ---------------------------------------------------------------------
 
 

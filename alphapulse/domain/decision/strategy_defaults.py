@@ -1,22 +1,24 @@
 """A strategy to begin with: voters of every school, three geometries, a gate of 85 %."""
 
+from collections.abc import Mapping
+
 from alphapulse.domain.decision.strategy import Adaptation, Geometry, VoterChoice
 from alphapulse.domain.decision.strategy_decider import DefineStrategy
 
-SEATS: tuple[str, ...] = (
-    "technical.trend",
-    "technical.alignment",
-    "technical.breakout",
-    "technical.momentum",
-    "technical.divergence",
-    "technical.levels",
-    "technical.volume",
-    "technical.patterns_double",
-    "statistical.momentum",
-    "statistical.reversion",
-    "statistical.forecast",
-    "fundamental.funding",
-)
+SEATS: Mapping[str, Mapping[str, float]] = {
+    "technical.trend": {},
+    "technical.alignment": {"second": 0},  # bars of 4 h would take five days to tell their trend
+    "technical.breakout": {},
+    "technical.momentum": {},
+    "technical.divergence": {},
+    "technical.levels": {},
+    "technical.volume": {},
+    "technical.patterns_double": {},
+    "statistical.momentum": {},
+    "statistical.reversion": {},
+    "statistical.forecast": {},
+    "fundamental.funding": {},
+}
 GEOMETRIES = (
     Geometry(stop_atr=1.5, target_atr=1.5, horizon_bars=48),
     Geometry(stop_atr=2.0, target_atr=3.0, horizon_bars=96),
@@ -40,7 +42,10 @@ def default_strategy(
         owner=owner,
         description="Voters of every school; to begin with, and to compare others with.",
         timeframes=timeframes,
-        voters=tuple(VoterChoice(name=kind.replace(".", "_"), kind=kind) for kind in SEATS),
+        voters=tuple(
+            VoterChoice(name=kind.replace(".", "_"), kind=kind, parameters=dict(numbers))
+            for kind, numbers in SEATS.items()
+        ),
         geometries=GEOMETRIES,
         adaptations=ADAPTATIONS,
     )
