@@ -8,7 +8,7 @@ import pytest
 
 from alphapulse.domain.analysis.fields import HIGH, LOW, OPEN, VOLUME, Floats
 from alphapulse.domain.decision.voters.forecasts import PHI_ERROR
-from alphapulse.domain.decision.voters.logistic import logistic_model_parameters, sigmoid
+from alphapulse.domain.decision.voters.logistic import logistic_model_parameters, sigmoid, sigmoid_of
 from alphapulse.domain.decision.votes import BadVoter, View, kind_of
 from tests.domain.decision.voter_worlds import (
     LOGISTIC,
@@ -304,6 +304,7 @@ def test_the_sigmoid_is_exact_to_the_last_digits_and_the_same_for_one_and_for_ma
     np.testing.assert_allclose(sigmoid(z), exact, rtol=1e-15, atol=0)
     assert np.isnan(sigmoid(np.array([np.nan]))[0])
     assert [float(sigmoid(z[i : i + 1])[0]) for i in range(0, 4_000, 37)] == sigmoid(z)[:4_000:37].tolist()
+    assert [sigmoid_of(x) for x in z.tolist()] == sigmoid(z).tolist()
 
 
 GIVEN = {

@@ -9,7 +9,7 @@ import pytest
 from alphapulse.domain.analysis.fields import CLOSE, HIGH, LOW, OPEN, VOLUME, Floats
 from alphapulse.domain.decision.rules import Rule
 from alphapulse.domain.decision.votes import CONTEXT, BadVoter, Kind, View, Vote, Voter
-from tests.domain.decision.voter_worlds import made, market, ours, view_of
+from tests.domain.decision.voter_worlds import all_of_ours, made, market, ours, view_of
 
 KINDS = ours()
 ROWS = 6_000
@@ -49,6 +49,10 @@ def assert_sound(vote: Vote, count: int) -> None:
     assert np.isin(vote.direction, (-1, 0, 1)).all()
     assert ((vote.score >= 0) & (vote.score <= 1)).all()
     assert ((vote.direction == 0) == (vote.score == 0)).all()
+
+
+def test_every_kind_is_held_to_this_contract():
+    assert all_of_ours() == KINDS, "a kind of model is not among MODELS of voter_worlds.py"
 
 
 def test_some_voters_of_each_group_are_found():
@@ -197,6 +201,7 @@ LOPSIDED = {
     "technical.patterns_star": "a mirror image is another pattern, with a record of its own",
     "technical.patterns_continuation": "most patterns have no mirror image among the patterns",
     "statistical.logistic": "coefficients have no mirror image",
+    "learned.onnx": "nor have trees",
 }
 BY_LOGARITHM = ("statistical.forecast", "statistical.momentum", "statistical.reversion")
 SIGNED = ("funding_rate", "funding_mean", "sentiment", "reference_residual")

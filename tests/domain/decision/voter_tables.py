@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from alphapulse.domain.decision.votes import Kind
-from tests.domain.decision.voter_worlds import made, ours
+from tests.domain.decision.voter_worlds import all_of_ours, made
 
 PAGE = Path(__file__).parents[3] / "docs" / "voters.md"
 _TABLE = re.compile(r"<!-- (\w+): from the registry -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -15,18 +15,21 @@ _HEAD = (
 
 
 def table(group: str) -> str:
-    return _HEAD + "".join(row(kind) for kind in ours() if kind.name.startswith(f"{group}."))
+    return _HEAD + "".join(row(kind) for kind in all_of_ours() if kind.name.startswith(f"{group}."))
 
 
 def row(kind: Kind) -> str:
     takes = kind.make.takes
     numbers = ", ".join(f"`{n}` {x.default:g} ({x.low:g} to {x.high:g})" for n, x in takes.items())
-    specs = dict.fromkeys(
+    inputs = "those of its model" if kind.model else ", ".join(looked_at(kind)) or "context"
+    return f"| `{kind.name}` | {kind.title} | {numbers or 'none'} | {inputs} |\n"
+
+
+def looked_at(kind: Kind) -> dict[str, None]:
+    return dict.fromkeys(
         f"`{feature.spec}`" + (f" of {feature.timeframe} min" if feature.timeframe else "")
         for feature in made(kind).inputs
     )
-    inputs = "those of its model" if kind.model else ", ".join(specs) or "context"
-    return f"| `{kind.name}` | {kind.title} | {numbers or 'none'} | {inputs} |\n"
 
 
 def rewritten(page: str) -> str:

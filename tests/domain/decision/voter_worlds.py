@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
+import msgspec
 import numpy as np
 
 from alphapulse.domain.analysis.bars import Bars
@@ -92,7 +93,8 @@ def united(voters: Iterable[Voter]) -> list[Feature]:
     found: dict[str, Feature] = {}
     for voter in voters:
         for feature in voter.inputs:
-            assert found.setdefault(feature.name, feature) == feature, f"two features called {feature.name}"
+            plain = msgspec.structs.replace(feature, code_version=0)  # a model pins the one that it knew
+            assert found.setdefault(feature.name, plain) == plain, f"two features called {feature.name}"
     return list(found.values()) or [Feature(name="unused", rule="return", output="return")]
 
 
