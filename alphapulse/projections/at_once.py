@@ -5,14 +5,32 @@ own. It fails where the checkpoint was not where it should be, so nothing is wri
 an event is to blame, is found out by doing the same step by step.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
 from typing import Any, LiteralString, Protocol, runtime_checkable
 
 import psycopg
 from psycopg import AsyncConnection
 
-# A statement that writes, and its values. Parts of one batch write to different rows.
-Part = tuple[LiteralString, Sequence[object]]
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A statement that writes, and its values (%s for each). Parts of one batch write to different rows.
+
+    ``stands_on`` are queries that it names, as they stand behind WITH; their values come first.
+    """
+
+    statement: LiteralString
+    values: Sequence[object]
+    stands_on: LiteralString = ""
+
+    async def execute(self, db: AsyncConnection[Any]) -> None:
+        """The part by itself."""
+        with_ = f"WITH {self.stands_on} " if self.stands_on else ""
+        await db.execute(f"{with_}{self.statement}", self.values)
 
 
 @runtime_checkable
@@ -32,12 +50,12 @@ async def commit_at_once(
     Raises:
         psycopg.Error: the connection is lost, and nobody knows.
     """
-    named = [("moved", moving), *((f"part_{i}", part) for i, part in enumerate(parts))]
-    told = notify or ("NULL", ())
-    query = f"WITH {', '.join(f'{name} AS ({part[0]})' for name, part in named)} {_OR_FAIL}, {told[0]}"
-    values = [value for _, part in named for value in part[1]]
+    told = notify or Part("NULL", ())
+    query = _composed(moving.statement, tuple((p.stands_on, p.statement) for p in parts), told.statement)
     try:
-        await db.execute(query, [*values, *told[1]])
+        # psycopg would look for placeholders in a long text each time: here they are numbered once.
+        cursor = psycopg.AsyncRawCursor(db)
+        await cursor.execute(query, [value for part in (moving, *parts, told) for value in part.values])
     except psycopg.Error:
         if db.closed:
             raise
@@ -47,3 +65,12 @@ async def commit_at_once(
 
 # Division by zero is an error that no row can be written beside.
 _OR_FAIL: LiteralString = "SELECT 1 / (SELECT count(*) FROM moved)"
+
+
+@lru_cache(maxsize=256)
+def _composed(moving: str, parts: Sequence[tuple[str, str]], told: str) -> bytes:
+    named = [f"moved AS ({moving})"]
+    for i, (stands_on, statement) in enumerate(parts):
+        named += [stands_on] * bool(stands_on) + [f"part_{i} AS ({statement})"]
+    query, numbers = f"WITH {', '.join(named)} {_OR_FAIL}, {told}", count(1)
+    return re.sub("%(.)", lambda found: "%" if found[1] == "%" else f"${next(numbers)}", query).encode()

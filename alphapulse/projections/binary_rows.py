@@ -16,9 +16,9 @@ from psycopg.pq import Format
 from alphapulse.domain.analysis.fields import Floats
 from alphapulse.projections.pg_copy import HEADER, TRAILER
 
-__all__ = ["HEADER", "TRAILER", "Column", "float8_array", "int8_array", "rows", "text_array"]
+__all__ = ["HEADER", "TRAILER", "Column", "bytea_array", "float8_array", "int8_array", "rows", "text_array"]
 
-_TEXT, _INT8, _FLOAT8 = 25, 20, 701  # their object ids
+_BYTEA, _TEXT, _INT8, _FLOAT8 = 17, 25, 20, 701  # their object ids
 _KINDS = {"int2": ">i2", "int4": ">i4", "int8": ">i8", "float8": ">f8"}
 
 # A text that all rows share, or the name of a type and one value a row (or one for all), or float8 arrays.
@@ -67,6 +67,10 @@ class TextArray(bytes):
     """A text[] as a parameter."""
 
 
+class ByteaArray(bytes):
+    """A bytea[] as a parameter."""
+
+
 def int8_array(values: Sequence[int] | NDArray[np.int64]) -> Int8Array:
     return Int8Array(_cells(np.asarray(values, dtype=np.int64), _INT8, ">i8"))
 
@@ -76,8 +80,16 @@ def float8_array(values: Sequence[float] | Floats) -> Float8Array:
 
 
 def text_array(values: Sequence[str]) -> TextArray:
-    cells = [pack(">i", len(data)) + data for data in (value.encode() for value in values)]
-    return TextArray(_array_head(_TEXT, len(values)) + b"".join(cells))
+    return TextArray(_texts([value.encode() for value in values], _TEXT))
+
+
+def bytea_array(values: Sequence[bytes]) -> ByteaArray:
+    return ByteaArray(_texts(values, _BYTEA))
+
+
+def _texts(values: Sequence[bytes], of: int) -> bytes:
+    cells = [part for value in values for part in (pack(">i", len(value)), value)]
+    return _array_head(of, len(values)) + b"".join(cells)
 
 
 def _cells(values: NDArray[np.generic], of: int, form: str) -> bytes:
@@ -113,5 +125,14 @@ class _TextArray(_Packed):
     oid = 1009
 
 
-for _of, _dumper in ((Int8Array, _Int8Array), (Float8Array, _Float8Array), (TextArray, _TextArray)):
+class _ByteaArray(_Packed):
+    oid = 1001
+
+
+for _of, _dumper in (
+    (Int8Array, _Int8Array),
+    (Float8Array, _Float8Array),
+    (TextArray, _TextArray),
+    (ByteaArray, _ByteaArray),
+):
     psycopg.adapters.register_dumper(_of, _dumper)

@@ -13,6 +13,7 @@ from alphapulse.projections.at_once import Part
 from alphapulse.projections.binary_rows import (
     HEADER,
     TRAILER,
+    bytea_array,
     float8_array,
     int8_array,
     rows,
@@ -38,8 +39,8 @@ async def write(
 ) -> None:
     await _copy(db, "COPY known_bars FROM STDIN (FORMAT BINARY)", (p for c in closed for p in _bar_rows(c)))
     await write_rows(db, made)
-    for statement, values in _market_parts(markets):
-        await db.execute(statement, values)
+    for part in _market_parts(markets):
+        await part.execute(db)
 
 
 def parts(
@@ -98,7 +99,7 @@ def _bar_parts(closed: Sequence[Closed]) -> Iterator[Part]:
         numbers.append(np.stack([timeframe, bars.start, *whole], axis=1).reshape(-1))
         values.append(bars.values[1:].T.reshape(-1))
     flat = np.concatenate(numbers), np.concatenate(values)
-    yield _INSERT_BARS, (int8_array(flat[0]), float8_array(flat[1]), text_array(names))
+    yield Part(_INSERT_BARS, (int8_array(flat[0]), float8_array(flat[1]), text_array(names)))
 
 
 def _row_parts(made: Sequence[tuple[SetKey, FeatureRows]]) -> Iterator[Part]:
@@ -116,14 +117,15 @@ def _row_parts(made: Sequence[tuple[SetKey, FeatureRows]]) -> Iterator[Part]:
         numbers.append(np.stack([*key, each.start, *whole, ends - width + 1, ends], axis=1).reshape(-1))
         values.append(each.values.reshape(-1))
     flat = np.concatenate(numbers), np.concatenate(values)
-    yield _INSERT_ROWS, (text_array(sets), int8_array(flat[0]), float8_array(flat[1]), text_array(names))
+    arrays = text_array(sets), int8_array(flat[0]), float8_array(flat[1]), text_array(names)
+    yield Part(_INSERT_ROWS, arrays)
 
 
 def _market_parts(markets: Sequence[Market]) -> Iterator[Part]:
     if markets:
         names, high_water, late, states, positions = zip(*markets, strict=True)
         numbers = [n for each in zip(high_water, late, positions, strict=True) for n in each]
-        yield _UPSERT_MARKETS, (text_array(states), int8_array(numbers), text_array(names))
+        yield Part(_UPSERT_MARKETS, (text_array(states), int8_array(numbers), text_array(names)))
 
 
 async def _copy(db: AsyncConnection[Any], statement: LiteralString, pieces: Iterator[bytes]) -> None:
@@ -185,26 +187,32 @@ def _feature_rows(key: SetKey, made: FeatureRows) -> Iterator[bytes]:
 
 
 async def write_slots(db: AsyncConnection[Any], slots: Slots) -> None:
-    for statement, values in _slot_parts(slots):
-        await db.execute(statement, values)
+    for part in _slot_parts(slots):
+        await part.execute(db)
 
 
 def _slot_parts(slots: Slots) -> Iterator[Part]:
     everything = list(slots.items())
     for at in range(0, len(everything), SLOTS):
-        values = [
+        some = everything[at : at + SLOTS]
+        ends = [(int(c.bars[END, -1]), int(c.bars[POSITION, -1])) for _, c in some]
+        yield Part(
+            _UPSERT_SLOTS,
             (
-                *(*key, instrument, timeframe, carried.packed()),
-                *(int(carried.bars[END, -1]) - timeframe, int(carried.bars[POSITION, -1])),
-            )
-            for (key, instrument, timeframe), carried in everything[at : at + SLOTS]
-        ]
-        yield _UPSERT_SLOTS, [list(column) for column in zip(*values, strict=True)]
+                text_array([name for ((name, _), _, _), _ in some]),
+                int8_array([version for ((_, version), _, _), _ in some]),
+                text_array([instrument for (_, instrument, _), _ in some]),
+                int8_array([timeframe for (_, _, timeframe), _ in some]),
+                bytea_array([carried.packed() for _, carried in some]),
+                int8_array([end - key[2] for (key, _), (end, _) in zip(some, ends, strict=True)]),
+                int8_array([position for _, position in ends]),
+            ),
+        )
 
 
 _UPSERT_SLOTS: LiteralString = (
     "INSERT INTO feature_slots (set_name, set_version, instrument, timeframe, carried, start, position) "
-    "SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::smallint[], %b::bytea[], %s::bigint[], "
+    "SELECT * FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::bigint[], %s::bytea[], %s::bigint[], "
     "%s::bigint[]) ON CONFLICT (set_name, set_version, instrument, timeframe) "
     "DO UPDATE SET carried = excluded.carried, start = excluded.start, position = excluded.position"
 )

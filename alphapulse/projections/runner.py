@@ -242,8 +242,8 @@ class Session:
                 parts = self._brief.parts(folded.changes) if self._brief else None
         if parts is None:
             return False
-        notify = ("pg_notify(%s, %s)", self._notice(folded, upto)) if self.notify else None
-        if not await commit_at_once(self.db, self.checkpoint.moving(upto), parts, notify):
+        notify = Part("pg_notify(%s, %s)", self._notice(folded, upto)) if self.notify else None
+        if not await commit_at_once(self.db, Part(*self.checkpoint.moving(upto)), parts, notify):
             return False
         self.checkpoint, self.state = replace(self.checkpoint, position=upto), folded.state
         return True

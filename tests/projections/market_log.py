@@ -14,6 +14,7 @@ from alphapulse.domain.market.events import BarsObserved, TradesObserved
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.domain.ports import Envelope, Recorded
+from alphapulse.projections.at_once import Part, commit_at_once
 from alphapulse.projections.candles import Candles
 from tests.candle_oracle import MINUTE
 
@@ -111,17 +112,24 @@ async def play(
     batch: int | Sequence[int] = 1000,
     reload: bool = True,
 ) -> None:
-    """Fold ``log`` in transactions of ``batch`` events, or of the sizes it lists."""
+    """Fold ``log`` in transactions of ``batch`` events, or of the sizes it lists.
+
+    Every other one in a single statement, if it is small enough.
+    """
     model = Candles()
     state = await model.load(db)
     sizes = [batch] * len(log) if isinstance(batch, int) else list(batch)
     at = 0
-    for size in sizes:
+    for number, size in enumerate(sizes):
         if at >= len(log):
             break
         folded = model.fold(state, log[at : at + size])
-        async with db.transaction():
-            await model.write(db, folded.changes)
+        parts = model.parts(folded.changes) if number % 2 else None
+        if parts is None:
+            async with db.transaction():
+                await model.write(db, folded.changes)
+        else:
+            assert await commit_at_once(db, Part("SELECT 1", ()), parts, None)
         state = await model.load(db) if reload else folded.state
         at += size
 

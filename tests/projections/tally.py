@@ -95,7 +95,7 @@ class BriefTally(Tally):
     def parts(self, changes: Sums) -> Sequence[Part] | None:
         if len(changes) > MOST_STREAMS:
             return None
-        return [(_ADD, (stream, *row)) for stream, row in sorted(changes.items())]
+        return [Part(_ADD, (stream, *row)) for stream, row in sorted(changes.items())]
 
 
 MOST_STREAMS = 3  # of BriefTally
