@@ -99,6 +99,7 @@ COMMANDS: dict[str, Leaf | Branch] = {
     ),
     "outcomes": Leaf("signals", "outcomes", "List what became of signals or candidates."),
     "calibration": Leaf("signals", "calibration", "Show how well claims were met."),
+    "risk": Leaf("signals", "risk", "Show what open signals may lose."),
     "compile": Leaf("compile_", "compile_", "Compile the analysis ahead of its first use."),
     "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
 }

@@ -285,6 +285,89 @@ def calibration(
     say_table(("fit", "method", "candidates", "effective", "skill", "error", "known until", "why"), fits)
 
 
+def risk(
+    strategy: Annotated[str, typer.Argument(help="The strategy.")],
+    timeframe: Annotated[str, typer.Option(help="Of the bars: 1m, 5m, 15m, 1h, 4h, 1d or 1w.")] = "1h",
+    horizon: Annotated[int, typer.Option(min=1, max=1_000, help="Bars that the loss is over.")] = 24,
+    bars: Annotated[int, typer.Option(min=2, max=5_000, help="The last ones to look at.")] = 2_000,
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the open signals of a strategy may lose: exposure, value at risk, expected shortfall.
+
+    alphapulse risk first --timeframe 1h --horizon 24
+    """
+    import asyncio
+    import sys
+
+    from alphapulse.cli.console import say_json, say_table
+    from alphapulse.domain.market.timeframes import TIMEFRAMES
+
+    if timeframe not in TIMEFRAMES:
+        raise typer.BadParameter(
+            f"{timeframe!r} is none of {', '.join(TIMEFRAMES)}", param_hint="--timeframe"
+        )
+    found = asyncio.run(_risk(strategy, TIMEFRAMES[timeframe], horizon, bars, as_of))
+    exposure = found.exposure
+    if as_json:
+        from dataclasses import asdict
+
+        facts = {"open": len(found.book.open), "closed": found.book.closed, "equity": found.book.equity}
+        tails = [asdict(tail) for tail in found.tails]
+        shown = asdict(exposure) if exposure else None
+        say_json({**facts, "exposure": shown, "tails": tails, "rows": found.rows, "note": found.note})
+        return
+    sys.stdout.write(
+        f"{strategy}: equity {found.book.equity:.4f}, {len(found.book.open)} open, "
+        f"{found.book.closed} closed\n"
+    )
+    if exposure and exposure.open:
+        sys.stdout.write(
+            f"exposure {exposure.gross:.3f} gross, {exposure.net:+.3f} net, "
+            f"{exposure.at_stops:.4f} lost if all stops are hit\n"
+        )
+    rows = [
+        (
+            t.method,
+            f"{t.confidence:.0%}",
+            f"{t.value_at_risk:.4f}",
+            f"{t.expected_shortfall:.4f}",
+            str(t.losses),
+        )
+        for t in found.tails
+    ]
+    if rows:
+        say_table(("method", "confidence", "value at risk", "expected shortfall", "of losses"), rows)
+    else:
+        sys.stdout.write(f"no tails: {found.note}\n")
+
+
+async def _risk(strategy: str, timeframe: int, horizon: int, bars: int, as_of: str | None) -> Any:
+    from psycopg import AsyncConnection
+
+    from alphapulse.adapters.database import connection_info
+    from alphapulse.adapters.store.codec import codec
+    from alphapulse.cli.candles import position_of
+    from alphapulse.processes.wiring import event_store
+    from alphapulse.projections.risk_queries import risk_of
+    from alphapulse.settings import load
+
+    settings = load()
+    info = connection_info(settings.database(), role=None)
+    async with event_store(settings) as store, await AsyncConnection.connect(info, autocommit=True) as db:
+        position = None if as_of is None else await position_of(store, as_of)
+        return await risk_of(
+            store,
+            codec.decode,
+            db,
+            strategy,
+            timeframe=timeframe,
+            horizon_bars=horizon,
+            bars=bars,
+            as_of=position,
+        )
+
+
 def _signal(strategy: str, number: int, as_of: str | None) -> Any:
     row = _ask("signal", as_of, strategy, number)
     if row is None:

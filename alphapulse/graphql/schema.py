@@ -16,6 +16,7 @@ from alphapulse.graphql.indicators import IndicatorQuery
 from alphapulse.graphql.instruments import InstrumentQuery
 from alphapulse.graphql.levels import LevelQuery
 from alphapulse.graphql.log import LogQuery, LogSubscription
+from alphapulse.graphql.risk import RiskQuery
 from alphapulse.graphql.scalars import SCALARS
 from alphapulse.graphql.signals import SignalQuery, SignalSubscription
 from alphapulse.graphql.trades import TradeQuery
@@ -34,6 +35,7 @@ class Query(
     FeatureQuery,
     SignalQuery,
     DecisionQuery,
+    RiskQuery,
     LogQuery,
 ):
     pass

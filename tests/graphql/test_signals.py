@@ -9,6 +9,8 @@ from alphapulse.projections.decision_queries import folded_to
 from tests.decision_events import closed, decision, issued, like_sample, outcome, stream_of
 from tests.graphql.client import eventually, subscriber
 from tests.graphql.conftest import Api, Market
+from tests.graphql.test_analysis import known, tape
+from tests.projections.market_log import trades
 
 SIGNALS = """
 query($state: SignalState, $min: Float, $first: Int, $after: String, $last: Int, $before: String,
@@ -221,6 +223,34 @@ async def test_decisions_and_outcomes_come_live_too(api: Api) -> None:
         assert {"outcomes": {"outcomes": told}} in messages
 
 
+RISK = """query($bars: Int! = 200, $asOf: AsOf) {
+  risk(strategy: "trial", timeframe: M1, bars: $bars, horizonBars: 5, asOf: $asOf) {
+    openSignals equity gross net atStops markets { instrument share } rows note
+    tails { method confidence valueAtRisk expectedShortfall losses }
+  }
+}"""
+
+
+async def test_risk_of_what_is_open_is_told_from_bars_as_they_were(market: Market) -> None:
+    await known(market, trades(tape(1, minutes=300)))
+    assert (await market.api.http.data(RISK))["risk"]["note"] == "nothing is open"
+    made = decision(1)
+    await folded(market, made, issued(made, 1))
+    found = (await market.api.http.data(RISK))["risk"]
+    signal = issued(made, 1)
+    assert (found["openSignals"], found["gross"]) == (1, pytest.approx(signal.size_ratio))
+    assert found["markets"] == [{"instrument": "test:BTC_USD", "share": pytest.approx(signal.size_ratio)}]
+    assert [tail["method"] for tail in found["tails"]] == ["historical"] * 2 + ["bootstrap"] * 2
+    for tail in found["tails"]:
+        assert tail["expectedShortfall"] >= tail["valueAtRisk"]
+    too_few = (await market.api.http.data(RISK, {"bars": 20}))["risk"]
+    assert too_few["tails"] == []
+    assert "20 rows" in too_few["note"]
+    won = outcome(made, number=1)
+    await folded(market, won, closed(won))
+    assert (await market.api.http.data(RISK))["risk"]["openSignals"] == 0
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [
@@ -229,6 +259,8 @@ async def test_decisions_and_outcomes_come_live_too(api: Api) -> None:
         ("{ outcomes(last: 0) { position } }", "last 0 needs 1 to 1000"),
         ('{ calibration(strategy: "x", bins: 51) { claims } }', "bins 51 needs 1 to 50"),
         ('{ signals(instrument: "nonsense") { position } }', "nonsense"),
+        ('{ risk(strategy: "x", bars: 5001) { note } }', "bars 5001 needs 2 to 5000"),
+        ('{ risk(strategy: "x", horizonBars: 0) { note } }', "horizonBars 0 needs 1 to bars 2000"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused_with_its_value(api: Api, query: str, message: str) -> None:
