@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from alphapulse.domain.analysis.candles import push_candles
-from alphapulse.domain.analysis.compiled import ROOM, View, call_kernel, kernel_address, piece
+from alphapulse.domain.analysis.compiled import ROOM, View, call_kernel, inner_piece, kernel_address, piece
 from alphapulse.domain.analysis.fact_words import lay_out, shape_for
 from alphapulse.domain.analysis.fields import (
     CANDLE_FIELDS,
@@ -214,7 +214,7 @@ def compute(specs: Sequence[Spec], bars: Floats, *, chunk: int = 256) -> Floats:
     return Panel(Plan(specs), 1, chunk=chunk).advance(bars[:, :, None])[:, :, 0]
 
 
-@piece
+@inner_piece
 def _advance(
     kernels: Int64s,
     params: Floats,
@@ -259,7 +259,7 @@ def _advance(
         seen[n] += count
 
 
-@piece
+@inner_piece
 def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
     """Put ``new`` rows into the ring, with what is derived from them."""
     mask = bars.shape[1] - 1
