@@ -4,9 +4,6 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from alphapulse.domain.decision.strategy_decider import (
     DefineStrategy,
@@ -17,7 +14,7 @@ from alphapulse.domain.decision.strategy_decider import (
     stream_for,
 )
 from alphapulse.domain.decision.strategy_limits import BadStrategy
-from alphapulse.domain.market.timeframes import TIMEFRAMES
+from alphapulse.domain.decision.strategy_text import from_content
 from alphapulse.domain.ports import EventStore
 from alphapulse.processes.transact import load, transact
 
@@ -79,28 +76,5 @@ def from_file(path: Path, *, owner: str) -> DefineStrategy:
     try:
         content = tomllib.loads(data.decode()) if path.suffix == ".toml" else json.loads(data)
         return from_content(content, owner=owner)
-    except (ValueError, msgspec.ValidationError) as error:
+    except ValueError as error:  # BadStrategy is one
         raise BadStrategy(f"{path}: {error}") from None
-
-
-def from_content(content: Any, *, owner: str) -> DefineStrategy:
-    """``timeframes`` may be minutes or such as 15m; ``owner`` counts where the content names none.
-
-    Raises:
-        msgspec.ValidationError: it does not say what a strategy is.
-        BadStrategy: a timeframe that there is not.
-    """
-    if not isinstance(content, dict):
-        raise BadStrategy(f"a strategy is a table of fields, not {type(content).__name__}")
-    given = {"owner": owner, **content}
-    if isinstance(given.get("timeframes"), list):
-        given["timeframes"] = [_minutes(each) for each in given["timeframes"]]
-    return msgspec.convert(given, DefineStrategy)
-
-
-def _minutes(timeframe: object) -> object:
-    if not isinstance(timeframe, str):
-        return timeframe
-    if timeframe not in TIMEFRAMES:
-        raise BadStrategy(f"timeframe {timeframe!r} is none of {', '.join(TIMEFRAMES)}")
-    return TIMEFRAMES[timeframe]

@@ -32,13 +32,15 @@ _PARTS: Mapping[str, type[msgspec.Struct]] = {
 }
 
 
-def from_content(content: Mapping[str, Any], *, owner: str) -> DefineStrategy:
+def from_content(content: object, *, owner: str) -> DefineStrategy:
     """What ``content`` asks for; ``owner`` where it names none.
 
     Raises:
         BadStrategy: it does not say what a strategy is; a field that none has is named.
     """
-    given = {"owner": owner, **content}
+    if not isinstance(content, dict):
+        raise BadStrategy(f"a strategy is a table of fields, not {type(content).__name__}")
+    given: dict[str, Any] = {"owner": owner, **content}
     if isinstance(given.get("timeframes"), list):
         given["timeframes"] = [_minutes(timeframe) for timeframe in given["timeframes"]]
     if isinstance(given.get("voters"), list):

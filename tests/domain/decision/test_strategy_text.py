@@ -80,6 +80,12 @@ def test_what_no_strategy_has_is_refused_by_name(change: dict[str, Any], words: 
         from_content({**SMALL, **change}, owner="me")
 
 
+@pytest.mark.parametrize("content", [[], "technical.trend", None, 3])
+def test_what_is_no_table_is_refused(content: object) -> None:
+    with pytest.raises(BadStrategy, match=f"not {type(content).__name__}"):
+        from_content(content, owner="me")
+
+
 def test_a_field_that_is_needed_is_named() -> None:
     with pytest.raises(BadStrategy, match="geometries"):
         from_content({k: v for k, v in SMALL.items() if k != "geometries"}, owner="me")
