@@ -33,9 +33,11 @@ from alphapulse.domain.analysis.models import FittedModel
 from alphapulse.domain.decision.consensus import SILENT
 from alphapulse.domain.decision.strategy import StrategyDefined, VoterChoice
 from alphapulse.domain.decision.strategy_limits import MAX_SEATS
-from alphapulse.domain.decision.votes import CONTEXT, BadVoter, View, Vote, Voter, kind_of
+from alphapulse.domain.decision.votes import CONTEXT, BadVoter, BadVoterModel, View, Vote, Voter, kind_of
 
 REFUSED_FLAGS = WARMING | FEED_DOWN | OUT_OF_ORDER  # a row with one of these is not decided
+
+MAX_REASON = 500  # characters of why a seat is empty, in every decision
 
 LOW_RANK, HIGH_RANK = 0.2, 0.8  # of the volatility among its past values
 LOW_RATIO, HIGH_RATIO = 0.5, 2.0  # of the volume to its average
@@ -64,13 +66,15 @@ class CannotRun(ValueError):
 class Seat:
     """One voter at its place. ``voter`` is None while the model that it needs is missing.
 
-    ``set`` is the key of its features: the seat's name where it has a model, else empty.
+    ``set`` is the key of its features: the seat's name where it has a model, else empty. ``absent``: why there
+    is no voter.
     """
 
     choice: VoterChoice
     voter: Voter | None
     set: str
     model: str = ""  # name.version
+    absent: str = ""
 
 
 def seats_of(
@@ -86,10 +90,14 @@ def seats_of(
 
 
 def _seat(choice: VoterChoice, models: Mapping[str, FittedModel], versions: Mapping[str, int]) -> Seat:
+    absent = f"there is no model {choice.model} yet"
     try:
         kind = kind_of(choice.kind)
         model = models.get(choice.model) if kind.model else None
         voter = kind.made(choice.parameters, model) if model or not kind.model else None
+    except BadVoterModel as error:
+        # Whoever refits a model must not be able to stop a strategy by it: the others go on.
+        voter, absent = None, f"refused: {error}"[:MAX_REASON]
     except BadVoter as error:
         raise CannotRun(f"voter {choice.name}: {error}") from None
     if voter is not None and choice.version and voter.version != choice.version:
@@ -98,7 +106,7 @@ def _seat(choice: VoterChoice, models: Mapping[str, FittedModel], versions: Mapp
             f"this code has version {voter.version}"
         )
     label = f"{choice.model}.{versions.get(choice.model, 0)}" if model else ""
-    return Seat(choice, voter, choice.name if kind.model else "", label)
+    return Seat(choice, voter, choice.name if kind.model else "", label, "" if voter else absent)
 
 
 @dataclass(frozen=True, slots=True)
