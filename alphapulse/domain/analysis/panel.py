@@ -149,6 +149,10 @@ class Panel:
         edges = [lo, *(cuts + lo + 1).tolist(), hi]
         return list(pairwise(edges))
 
+    def is_even(self, slots: Sequence[int]) -> bool:
+        """Whether the rings of ``slots`` stand at the same row, so that they go side by side."""
+        return self._even or len(np.unique(self._row[list(slots)])) <= 1
+
     def _work(self, bars: Floats, lo: int, hi: int) -> None:
         plan, first = self.plan, int(self._row[lo])
         state = (self._bars, self._lines, self._carry, self._out, self.seen, self._facts, self._room)

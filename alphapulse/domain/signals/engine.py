@@ -46,6 +46,7 @@ from alphapulse.domain.signals.ticks import Ticks, market_ticks
 __all__ = ["CannotRun", "ContextSource", "Engine", "EngineState", "ExitSuggested", "Output"]
 
 STRETCH = 20_000  # rows of events that are looked at together: more would leave the cache
+SIDE_BY_SIDE = 4  # markets from which on their history is worked on together
 
 
 @dataclass(slots=True)
@@ -238,7 +239,7 @@ class Engine:
 
         def say(slot: int, place: int, at: int) -> tuple[str, ...]:
             said = ballots[self.timeframes[slot]].said[place]
-            return tuple(said.reasons(at)) if said is not None else ()
+            return tuple(said.reasons(at)) if said is not None else (self._seats[place].absent,)
 
         for instrument, run in groupby((e for e in events if e[1] in markets), key=itemgetter(1)):
             *_, (position, _, _) = run
@@ -247,14 +248,16 @@ class Engine:
     def _feature_rows(
         self, closed: Mapping[str, Mapping[int, Closed]]
     ) -> dict[str, dict[int, dict[str, FeatureRows]]]:
-        """By instrument, timeframe and set: a bar each side by side, history one market after the other."""
+        """By instrument, timeframe and set: side by side, but the history of a few one after the other."""
         found: dict[str, dict[int, dict[str, FeatureRows]]] = {instrument: {} for instrument in closed}
-        few = {i: its for i, its in closed.items() if all(len(c.bars) == 1 for c in its.values())}
+        single = {i for i, its in closed.items() if all(len(c.bars) == 1 for c in its.values())}
+        many = {i: its for i, its in closed.items() if i not in single}
+        alone = many if len(many) < SIDE_BY_SIDE else {}
         for (key, timeframe), lookout in self._lookouts.items():
             deck = self._decks[key, timeframe]
             for instrument in closed:
                 slots = self._state.markets[instrument].slots
-                if instrument not in few:
+                if instrument in alone:
                     if instrument in deck.places:
                         slots[key, timeframe] = deck.unload(instrument)
                     carried = slots.get((key, timeframe), {})
@@ -263,7 +266,11 @@ class Engine:
                         found[instrument].setdefault(timeframe, {})[key] = rows
                 elif instrument not in deck.places:
                     deck.load(instrument, slots.get((key, timeframe), {}))
-            for instrument, rows in deck.step(few).items():
+            if many and not alone:
+                for instrument, made in deck.run(many).items():
+                    for rows in made:
+                        found[instrument].setdefault(timeframe, {})[key] = rows
+            for instrument, rows in deck.step({i: closed[i] for i in closed if i in single}).items():
                 found[instrument].setdefault(timeframe, {})[key] = rows
         return found
 

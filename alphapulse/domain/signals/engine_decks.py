@@ -1,8 +1,7 @@
-"""Features of one more bar of many markets at once: what live markets need, bar by bar.
+"""Features of many markets side by side: one step costs little more for fifty than for one.
 
-History goes market by market through SetPlan; here lies the same state of many markets side by side, and one
-step costs little more for fifty than for one. The rows are the same, byte for byte: a market may be loaded
-and unloaded at any time.
+Live markets go bar by bar, history many bars at once. A market alone goes through SetPlan; the rows are the
+same, byte for byte: a market may be loaded and unloaded at any time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.analysis.panel import Panel
 
 FIRST_ROOM = 8  # markets; it doubles
+CHUNK = 16  # bars of each that a panel works on at once: with more, what it works in leaves the cache
 
 
 class Stack:
@@ -42,7 +42,7 @@ class Stack:
 
     def __init__(self, slot: SlotPlan) -> None:
         self.slot = slot
-        self.panel = Panel(slot.plan, FIRST_ROOM)
+        self.panel = Panel(slot.plan, FIRST_ROOM, chunk=CHUNK)
         self._empty = Panel(slot.plan, 1).snapshot()
         self.seen: Int64s = np.zeros(FIRST_ROOM, dtype=np.int64)
         self.inside: Int64s = np.zeros((FIRST_ROOM, 2, slot.window - 1), dtype=np.int64)
@@ -54,14 +54,25 @@ class Stack:
             self._grow()
         known = carried or self.slot.nothing
         self.panel.restore(known.snapshot or self._empty, place)
+        self.lay(place, known)
+
+    def lay(self, place: int, known: Carried) -> None:
+        """Put what is carried beside the panel."""
         self.seen[place] = known.seen
         self.inside[place] = known.inside
         self.bars[place, :, 0], self.bars[place, :, 1:] = NEVER, known.bars
         self.outputs[place, :, 0], self.outputs[place, :, 1:] = np.nan, known.outputs
 
     def get(self, place: int) -> Carried:
+        return self._carried(place, self.panel.snapshot(place))
+
+    def beside(self, place: int) -> Carried:
+        """What is carried without the panel's own."""
+        return self._carried(place, b"")
+
+    def _carried(self, place: int, snapshot: bytes) -> Carried:
         return Carried(
-            snapshot=self.panel.snapshot(place),
+            snapshot=snapshot,
             seen=int(self.seen[place]),
             inside=self.inside[place].copy(),
             bars=self.bars[place, :, 1:].copy(),
@@ -69,12 +80,36 @@ class Stack:
         )
 
     def _grow(self) -> None:
-        panel = Panel(self.slot.plan, 2 * len(self.seen))
-        panel.restore_all(self.panel.snapshot_all())
-        self.panel = panel
+        self._renew(2 * len(self.seen))
         for name in ("seen", "inside", "bars", "outputs"):
             old = getattr(self, name)
             setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+
+    def _renew(self, room: int) -> None:
+        """A panel with ``room`` in which all stand at the same row again, so that they go side by side."""
+        panel = Panel(self.slot.plan, room, chunk=CHUNK)
+        panel.restore_all(self.panel.snapshot_all())
+        self.panel = panel
+
+    def run(self, places: Sequence[int], values: Sequence[Floats]) -> list[Floats]:
+        """The panel's outputs (outputs, T) of bars ``values`` (inputs, T) of the markets at ``places``."""
+        if not self.panel.is_even(places):
+            self._renew(len(self.seen))
+        together = min(v.shape[1] for v in values)
+        found: list[Floats] = [np.empty(0)] * len(places)
+        for run in _neighbours(places):
+            first, side_by_side = (
+                int(places[run[0]]),
+                np.stack([values[n][:, :together] for n in run], axis=2),
+            )
+            outputs = self.panel.advance(side_by_side, first, first + len(run))
+            for n, its in zip(run, np.ascontiguousarray(outputs.transpose(2, 0, 1)), strict=True):
+                found[n] = its
+        for n, place in enumerate(places):
+            if values[n].shape[1] > together:
+                rest = self.panel.advance(values[n][:, together:, None], place, place + 1)[:, :, 0]
+                found[n] = np.concatenate([found[n], rest], axis=1)
+        return found
 
     def step(self, places: Int64s, closed: Sequence[Closed]) -> None:
         """One more bar each of the markets at ``places``, which ascend."""
@@ -106,10 +141,9 @@ class Stack:
     def _panel_outputs(self, places: Int64s, values: Floats) -> Floats:
         """(M, outputs)"""
         found = np.empty((len(places), self.slot.plan.outputs))
-        cuts = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
-        for a, b in pairwise(cuts):
-            lo, hi = int(places[a]), int(places[b - 1]) + 1
-            found[a:b] = self.panel.advance(values[:, None, a:b], lo, hi)[:, 0].T
+        for run in _neighbours(places):
+            a, b, lo = run.start, run.stop, int(places[run.start])
+            found[a:b] = self.panel.advance(values[:, None, a:b], lo, lo + b - a)[:, 0].T
         return found
 
 
@@ -142,6 +176,32 @@ class Deck:
         slots = self.carried(instrument)
         self.free.append(self.places.pop(instrument))
         return slots
+
+    def run(self, closed: Mapping[str, Mapping[int, Closed]]) -> dict[str, list[FeatureRows]]:
+        """The rows of markets, all loaded, of which any number of bars has closed."""
+        order = sorted(closed, key=self.places.__getitem__)
+        outputs: dict[str, dict[int, Floats]] = {instrument: {} for instrument in order}
+        for timeframe, stack in self.stacks.items():
+            its = [i for i in order if timeframe in closed[i]]
+            if its:
+                values = [closed[i][timeframe].bars.values for i in its]
+                found = stack.run([self.places[i] for i in its], values)
+                for instrument, mine in zip(its, found, strict=True):
+                    outputs[instrument][timeframe] = mine
+        return {
+            instrument: self._follow(instrument, closed[instrument], outputs[instrument])
+            for instrument in order
+        }
+
+    def _follow(
+        self, instrument: str, closed: Mapping[int, Closed], outputs: Mapping[int, Floats]
+    ) -> list[FeatureRows]:
+        place = self.places[instrument]
+        before = {timeframe: stack.beside(place) for timeframe, stack in self.stacks.items()}
+        slots, made = self.plan.advance(before, closed, outputs)
+        for timeframe in outputs:
+            self.stacks[timeframe].lay(place, slots[timeframe])
+        return made
 
     def step(self, closed: Mapping[str, Mapping[int, Closed]]) -> dict[str, FeatureRows]:
         """The rows of markets, all loaded, of which at most one bar in each timeframe has closed."""
@@ -192,6 +252,12 @@ class Deck:
             )
             for n, (instrument, its) in enumerate(zip(instruments, closed, strict=True))
         }
+
+
+def _neighbours(places: "Sequence[int] | Int64s") -> list[range]:
+    """Which of ``places``, which ascend, follow each other without a hole."""
+    cuts = [0, *(np.flatnonzero(np.diff(places) != 1) + 1).tolist(), len(places)]
+    return [range(a, b) for a, b in pairwise(cuts)]
 
 
 def _latest(bars: Int64s, new: Int64s) -> tuple[Int64s, NDArray[np.bool_]]:
