@@ -18,7 +18,9 @@ bytes on any machine. Each number stands in the decision beside those that it is
   what rounding makes of it), itself included.
 - crowd = copies * sum of likeness / (their copies), over the same: a voter that sits there twice has twice
   the crowd, and all others the crowd that they had with one of it. So both together count as the one.
-- weight = max(skill, 0) / crowd, over the sum of all; consensus = sum of weight * s; disagreement = the
+- weight = max(skill, 0) / crowd, over the sum of all. Where nobody that votes has any skill it is 1 / crowd:
+  what they say is still watched, or they could never show that they have learnt; it is never issued.
+- consensus = sum of weight * s; disagreement = the
   weighted standard deviation of s; voters = sum of 1 / crowd.
 """
 
@@ -142,7 +144,7 @@ def weigh(
 ) -> tuple[float, float, float]:
     """Consensus, disagreement and voters of a row; ``found`` (V, OF_VOTER) takes the numbers of each.
 
-    ``votes`` and ``priors`` are (V,), ``cells`` (V, OF_CELL). No weight at all gives 0, 0 and the voters.
+    ``votes`` and ``priors`` are (V,), ``cells`` (V, OF_CELL). Somebody must vote.
     """
     total, voters = 0.0, 0.0
     for v in range(votes.shape[0]):
@@ -167,7 +169,9 @@ def weigh(
             total += mine[WEIGHT]
             voters += 1.0 / mine[CROWD]
     if total == 0.0:
-        return 0.0, 0.0, voters
+        total = voters
+        for v in range(votes.shape[0]):
+            found[v, WEIGHT] = 1.0 / found[v, CROWD] if votes[v] != 0.0 else 0.0
     consensus, spread = 0.0, 0.0
     for v in range(votes.shape[0]):
         found[v, WEIGHT] /= total
@@ -176,6 +180,16 @@ def weigh(
         away = votes[v] - consensus
         spread += found[v, WEIGHT] * away * away
     return consensus, np.sqrt(spread), voters
+
+
+@inner_piece
+def has_skill(found: Floats) -> bool:
+    """Whether anybody that votes, by the numbers of ``weigh``, has any skill."""
+    skilled = 0
+    for v in range(found.shape[0]):
+        if found[v, SIGNED] != 0.0 and found[v, SKILL] > 0.0:
+            skilled += 1
+    return skilled > 0
 
 
 @inner_piece

@@ -13,13 +13,14 @@ import msgspec
 ISSUED, REFUSED = "issued", "refused"
 
 # Why a candidate was refused: short, stable words; DecisionMade.notes says it in full.
-UNCALIBRATED, LOW_CONFIDENCE, DOES_NOT_PAY, BREAKER, CAPACITY, BAD_LEVELS, VETO = (
+UNCALIBRATED, LOW_CONFIDENCE, DOES_NOT_PAY, BREAKER, CAPACITY, BAD_LEVELS, NO_SKILL, VETO = (
     "uncalibrated",
     "low_confidence",
     "does_not_pay",
     "breaker",
     "capacity",  # as many ideas of the market are open as are watched
     "bad_levels",  # no geometry gives levels that make sense at this price
+    "no_skill",  # nobody that votes has shown any in such a market
     "veto",
 )
 
@@ -29,7 +30,7 @@ class CastVote(msgspec.Struct, frozen=True, kw_only=True):
 
     ``skill``: its Brier skill against the odds of the geometry in this market, timeframe and regime, measured
     over ``outcomes`` (decayed count) and shrunk to ``prior``. ``crowd``: how many voters it counts as one of.
-    ``weight`` = max(skill, 0) / crowd, over the sum of all.
+    ``weight`` = max(skill, 0) / crowd, over the sum of all; 1 / crowd where nobody that votes has any skill.
     """
 
     voter: str

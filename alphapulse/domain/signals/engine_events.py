@@ -280,6 +280,8 @@ class Clerk:
                 )
             case d.CAPACITY:
                 return f"{whole[k.OPEN_IDEAS]} ideas of this market are open, as many as are watched"
+            case d.NO_SKILL:
+                return "nobody that votes has shown any skill in such a market: it is only watched"
         return "no geometry gives levels and a horizon that can be watched: see what was proposed"
 
 
@@ -290,6 +292,7 @@ _REFUSALS = (
     (k.BREAKER, d.BREAKER),
     (k.CAPACITY, d.CAPACITY),
     (k.BAD_LEVELS, d.BAD_LEVELS),
+    (k.NO_SKILL, d.NO_SKILL),
 )
 
 

@@ -16,6 +16,7 @@ from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.decision.breaker import mutes_at
 from alphapulse.domain.decision.consensus import (
     expected_bps,
+    has_skill,
     learn,
     logit,
     needed,
@@ -40,7 +41,9 @@ MAX_HORIZON_NS = MAX_HORIZON_DAYS * DAY_NS
 END, DUE, FULL, GROW = range(4)
 
 # Refusals, as bits.
-UNCALIBRATED, LOW_CONFIDENCE, DOES_NOT_PAY, BREAKER, CAPACITY, BAD_LEVELS = (1 << n for n in range(6))
+UNCALIBRATED, LOW_CONFIDENCE, DOES_NOT_PAY, BREAKER, CAPACITY, BAD_LEVELS, NO_SKILL = (
+    1 << n for n in range(7)
+)
 
 # Kinds of notes.
 OUTCOME, ADAPTED, DECISION, EXIT = range(4)
@@ -391,6 +394,8 @@ def _gate(n: int, row: Int64s, bar: Floats, rules: Rules, market: Market, part: 
     refused = 0
     if market.around_i[w.COUNT] >= MAX_OPEN_IDEAS:
         refused |= CAPACITY
+    if not has_skill(notes.of_voters[n]):
+        refused |= NO_SKILL
     floats[CONFIDENCE], floats[NEEDED] = 0.0, 0.0
     if whole[CHOSEN] < 0:
         refused |= BAD_LEVELS

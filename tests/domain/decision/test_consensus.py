@@ -21,6 +21,7 @@ from alphapulse.domain.decision.consensus import (
     WEIGHT,
     exp,
     expected_bps,
+    has_skill,
     learn,
     logit,
     measured_skill,
@@ -60,7 +61,8 @@ def plain_consensus(
     raw = {v: max(skills[v], 0) / crowd[v] for v in voting}
     voters, total = sum(1 / c for c in crowd.values()), sum(raw.values())
     if total == 0:
-        return 0.0, 0.0, voters
+        raw = {v: 1 / crowd[v] for v in voting}
+        total = voters
     mean = sum(raw[v] / total * row[v] for v in voting)
     variance = sum(raw[v] / total * (row[v] - mean) ** 2 for v in voting)
     return mean, math.sqrt(variance), voters
@@ -83,6 +85,7 @@ def test_consensus_disagreement_and_voters_are_those_of_the_plain_rules(
     past: list[list[float]], data: st.DataObject
 ) -> None:
     skills = data.draw(st.lists(st.floats(-0.5, 0.9), min_size=len(past[0]), max_size=len(past[0])))
+    assume(any(past[-1]))
     found, _ = weighed(past, skills)
     np.testing.assert_allclose(found, plain_consensus(past, skills, 0.99), atol=1e-7)
 
@@ -95,6 +98,7 @@ def column(past: Sequence[Sequence[float]], voter: int) -> tuple[float, ...]:
 
 @given(past=st.lists(st.tuples(scores, scores, scores), min_size=1, max_size=60))
 def test_two_copies_of_a_voter_count_as_one(past: list[tuple[float, float, float]]) -> None:
+    assume(any(past[-1]))
     assume(all(len({column(past, v), column(past, 0)}) == 2 for v in (1, 2)))  # no copies by chance
     once, _ = weighed(past, [0.3, 0.2, 0.1])
     for copies in (2, 5):
@@ -122,6 +126,20 @@ def test_a_voter_that_does_harm_has_no_weight_but_speaks() -> None:
     (consensus, disagreement, voters), found = weighed([[1.0, -1.0]], [0.2, -0.1])
     assert (consensus, disagreement, voters) == (1.0, 0.0, 2.0)
     assert found[:, WEIGHT].tolist() == [1.0, 0.0]
+
+
+def test_where_nobody_has_skill_all_are_heard_alike() -> None:
+    (consensus, _, _), found = weighed([[1.0, -0.5]], [-0.1, -0.2])
+    assert found[:, WEIGHT].tolist() == [0.5, 0.5]
+    assert consensus == 0.25
+    assert not has_skill(found)
+
+
+def test_skill_of_who_abstains_is_not_that_of_who_votes() -> None:
+    _, found = weighed([[1.0, 0.0]], [-0.1, 0.2])
+    assert not has_skill(found)
+    _, found = weighed([[1.0, 0.5]], [-0.1, 0.2])
+    assert has_skill(found)
 
 
 def test_equal_voices_on_both_sides_give_no_consensus_and_full_disagreement() -> None:

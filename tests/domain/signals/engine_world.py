@@ -38,7 +38,7 @@ class Echo:
         self.inputs: Sequence[Feature] = (Feature(name="return", rule="return"),)
 
     def vote(self, view: View) -> Vote:
-        told = (view.bars[:, 4] - 1_000.0) / 100.0
+        told = (view.bars[:, 4] / view.timeframe - 1_000.0) / 100.0
         if self.numbers["lag"]:
             told = np.sign(view["return"])
         seed = self.numbers["seed"]
