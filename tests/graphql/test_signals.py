@@ -224,7 +224,7 @@ async def test_decisions_and_outcomes_come_live_too(api: Api) -> None:
 
 
 RISK = """query($bars: Int! = 200, $asOf: AsOf) {
-  risk(strategy: "trial", timeframe: M1, bars: $bars, horizonBars: 5, asOf: $asOf) {
+  risk(strategy: "trial", timeframe: M1, bars: $bars, horizonBars: 2, asOf: $asOf) {
     openSignals equity gross net atStops markets { instrument share } rows note
     tails { method confidence valueAtRisk expectedShortfall losses }
   }
