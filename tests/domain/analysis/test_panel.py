@@ -41,6 +41,19 @@ def test_a_plan_without_indicators_gives_nothing() -> None:
     assert compute([], walk(3)).shape == (0, 3)
 
 
+@pytest.mark.parametrize("slots", [31, 32, 63, 64, 67, 130])
+def test_every_slot_gets_what_it_would_get_alone(slots: int) -> None:
+    """However many there are: patterns ask many slots otherwise than few, and many fill up their rows."""
+    specs = tuple(Spec.parse(text) for text in ("bbands(5,2)", "aroon(3)", "cci(5)", "engulfing", "hikkake"))
+    bars, panel = bars_of(slots, 80), Panel(Plan(specs), slots)
+    steps = np.stack([panel.step(bars[:, t]).copy() for t in range(80)], axis=1)
+    assert steps.shape == (panel.plan.outputs, 80, slots)
+    alone = np.stack([compute(specs, bars[:, :, slot]) for slot in range(slots)], axis=2)
+    np.testing.assert_array_equal(steps, alone)
+    assert (steps[panel.plan.columns.index("engulfing.signal")] > 0).any()
+    assert (steps[panel.plan.columns.index("hikkake.signal")] > 0).any()
+
+
 def test_no_bars_change_nothing() -> None:
     panel = Panel(Plan(SPECS), 2, chunk=4)
     panel.advance(bars_of(2)[:, :10])
