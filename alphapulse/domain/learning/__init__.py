@@ -1,0 +1,1 @@
+"""Learning from the log: labels, folds, and what a model is worth out of fold."""
