@@ -42,6 +42,16 @@ COMMANDS: dict[str, Leaf | Branch] = {
             "score": Leaf("anomalies", "score", "Show the most unusual of the last bars."),
         },
     ),
+    "models": Branch(
+        "Models that vote: train, bring along, list.",
+        {
+            "train-baseline": Leaf("models", "train_baseline", "Train boosted trees on the log, as ONNX."),
+            "fit-logistic": Leaf("models", "fit_logistic", "Fit a logistic regression on the log."),
+            "register": Leaf("models", "register", "Record an ONNX file of one's own."),
+            "list": Leaf("models", "list_", "List the newest version of every model."),
+            "show": Leaf("models", "show", "Show one: inputs, training, worth."),
+        },
+    ),
     "log": Leaf("log", "log", "Show where the log ends, who is behind it, and its events."),
     "projections": Branch(
         "How read models stand, and their rebuilds.",

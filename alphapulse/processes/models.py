@@ -44,6 +44,7 @@ from alphapulse.processes.learning import (
     LogisticRecipe,
     train_boosted,
     train_logistic,
+    training_libraries,
 )
 from alphapulse.processes.lessons import Wish, inputs_of, lessons, pinned_set
 from alphapulse.processes.transact import load
@@ -88,6 +89,7 @@ async def train(
         See lessons, train_boosted and train_logistic. Nothing is recorded then.
     """
     stream_of(name)
+    training_libraries("sklearn.ensemble", "sklearn.linear_model", "onnx.helper", "onnx.checker")
     markets = len(wish.instruments) or 1
     taught = await lessons(db, wish, barriers, tell=lambda n: tell("reading markets", n, max(n, markets)))
     folds = recipe.folds + 1
