@@ -46,11 +46,6 @@ class Book:
     last_bar: Mapping[Slot, int] = field(default_factory=dict)  # minutes: of the last decision issued
     closed: int = 0
 
-    @property
-    def exposure(self) -> float:
-        """Notional of all open signals, of the equity, which is over 0."""
-        return sum(held.notional for held in self.open.values()) / self.equity
-
     def drawdown(self, version: int) -> float:
         """Share of its highest equity that ``version`` has lost; 0 before its first signal."""
         return 1 - self.equity / self.peaks.get(version, self.equity)

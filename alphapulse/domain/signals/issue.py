@@ -13,7 +13,7 @@ from alphapulse.domain.decision.decisions import DecisionMade
 from alphapulse.domain.decision.strategy import Risk
 from alphapulse.domain.market.timeframes import MINUTE_NS
 from alphapulse.domain.signals import sizing
-from alphapulse.domain.signals.book import Book
+from alphapulse.domain.signals.book import Book, Open
 from alphapulse.domain.signals.idea import BadIdea, Idea, check
 from alphapulse.domain.signals.signal import SignalIssued
 
@@ -106,9 +106,10 @@ def _vetoes(command: Issue, book: Book) -> Iterator[str]:
     if not book.equity > 0:
         yield f"equity {book.equity:.6g} is not over 0: nothing is left to risk"
         return
-    if len(book.open) >= risk.max_open:
-        yield f"max_open {len(book.open)} of {risk.max_open} signals are open"
-    here = sum(held.signal.instrument == decision.instrument for held in book.open.values())
+    alive = _alive(book, decision.time)
+    if len(alive) >= risk.max_open:
+        yield f"max_open {len(alive)} of {risk.max_open} signals are open"
+    here = sum(held.signal.instrument == decision.instrument for held in alive)
     if here >= risk.max_per_instrument:
         yield f"max_per_instrument {here} of {risk.max_per_instrument} are open in {decision.instrument}"
     yield from _correlated(command, book)
@@ -123,10 +124,15 @@ def _vetoes(command: Issue, book: Book) -> Iterator[str]:
     yield from _cooling(command, book)
 
 
+def _alive(book: Book, time: int) -> list[Open]:
+    """Signals whose horizon is not over. What is left of a market that fell silent binds nobody for ever."""
+    return [held for held in book.open.values() if held.signal.horizon_end > time]
+
+
 def _correlated(command: Issue, book: Book) -> Iterator[str]:
     """Open signals elsewhere that are the same bet: a long counts against a short with the sign turned."""
     decision, most = command.decision, command.risk.max_correlation
-    for held in book.open.values():
+    for held in _alive(book, decision.time):
         signal = held.signal
         if signal.instrument == decision.instrument:
             continue
@@ -161,7 +167,7 @@ def _bounds(command: Issue, book: Book) -> Iterator[_Bound]:
     want = sizing.wanted(command.decision, risk, command.size_factor)
     factor = "" if command.size_factor == 1 else f" times {command.size_factor:g}"
     yield _Bound("size", want, f"{risk.sizing}{factor}, at most {risk.max_size_ratio:g}")
-    exposure = book.exposure
+    exposure = sum(held.notional for held in _alive(book, command.decision.time)) / book.equity
     left = risk.max_exposure_ratio - exposure
     yield _Bound("exposure", left, f"{exposure:.6g} of {risk.max_exposure_ratio:g} is open")
     if command.depth is not None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from alphapulse.domain.decision.strategy import Risk
+from alphapulse.domain.market.timeframes import MINUTE_NS
 from alphapulse.domain.signals import sizing
 from alphapulse.domain.signals.book import Book
 from alphapulse.domain.signals.issue import Issue, Issued, Repeated, Vetoed, answer
@@ -56,6 +57,16 @@ def holding(*instruments: str, risk: Risk = RISK, side: int = LONG) -> Book:
 
 
 LATER = decision(minute=NOON + 60)
+
+
+def test_a_signal_whose_horizon_is_over_binds_nobody_though_its_market_fell_silent() -> None:
+    risk = replace(RISK, max_open=1, max_exposure_ratio=0.6, max_correlation=0.5)
+    book = holding(BTC, risk=risk)
+    (held,) = book.open.values()
+    ends = held.signal.horizon_end // MINUTE_NS
+    before = Issue(decision=decision(ETH, minute=ends - 6), risk=risk)
+    assert any("max_open" in why for why in reasons(before, book))
+    assert accepted(Issue(decision=decision(ETH, minute=ends - 5), risk=risk), book) > 0
 
 
 def test_veto_max_open() -> None:
@@ -312,7 +323,11 @@ def test_no_signal_takes_more_than_what_is_left(exposure: float, depth: float, f
     found = answer(Issue(decision=decision(ETH), risk=risk, depth=depth, size_factor=factor), book)
     if isinstance(found, Issued):
         size = found.signal.size_ratio
-        assert size <= min(1.0, exposure - book.exposure, 0.1 * depth / 10_000)
+        assert size <= min(
+            1.0,
+            exposure - sum(held.notional for held in book.open.values()) / book.equity,
+            0.1 * depth / 10_000,
+        )
         assert size >= 0.001
 
 
