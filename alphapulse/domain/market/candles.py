@@ -7,7 +7,7 @@ log's order and on nothing else.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,30 +213,21 @@ def venue_table(columns: BarColumns, timeframe: int, position: int) -> Table:
     off = (columns.start % MINUTE_NS != 0) | (bar_start(minutes, timeframe) != minutes)
     if off.any():
         raise ValueError(f"no bar of {timeframe} minutes begins at {columns.start[off][0]} ns")
-    row: slice | NDArray[np.int64] = slice(None)
+    c = columns
     if (minutes[1:] <= minutes[:-1]).any():
         # unique keeps the first of equals, so look from the end.
         _, from_end = np.unique(minutes[::-1], return_index=True)
         row = len(columns) - 1 - from_end
-    minutes = minutes[row]
-    table = np.zeros((len(minutes), k.WIDTH), dtype=np.int64)
-    table[:, k.MINUTE] = minutes
-    for target, source in (
-        (k.OPEN, columns.open),
-        (k.HIGH, columns.high),
-        (k.LOW, columns.low),
-        (k.CLOSE, columns.close),
-        (k.BASE_LO, columns.volume),
-        (k.QUOTE_LO, columns.volume),
-        (k.COUNT, columns.trade_count),
-        (k.OPEN_TIME, columns.start),
-        (k.CLOSE_TIME, columns.start + (timeframe * MINUTE_NS - 1)),
-    ):
-        table[:, target] = source[row]
-    table[:, k.BASE_HI] = table[:, k.QUOTE_HI] = table[:, k.BASE_LO] >> 63
-    table[:, k.MINUTES] = timeframe
-    table[:, k.POSITION] = position
+        minutes, c = minutes[row], _taken(columns, row)
+    table = np.empty((len(minutes), k.WIDTH), dtype=np.int64)
+    prices = (c.open, c.high, c.low, c.close)
+    k.supplied_bars(minutes, c.start, *prices, c.volume, c.trade_count, timeframe, position, table)
     return table
+
+
+def _taken(columns: BarColumns, row: NDArray[np.int64]) -> BarColumns:
+    names = ("start", "open", "high", "low", "close", "volume", "trade_count")
+    return replace(columns, **{name: getattr(columns, name)[row] for name in names})
 
 
 def wide(bar: Sequence[int], high_field: int) -> int:

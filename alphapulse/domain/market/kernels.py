@@ -191,6 +191,33 @@ def fold_trades(
 
 
 @njit(cache=True, nogil=True)
+def supplied_bars(
+    minute: Int64s,
+    start: Int64s,
+    opens: Int64s,
+    high: Int64s,
+    low: Int64s,
+    close: Int64s,
+    volume: Int64s,
+    count: Int64s,
+    timeframe: int,
+    position: int,
+    bars: NDArray[np.int64],
+) -> None:
+    """Fill ``bars`` with those that a venue supplied, ``start`` in ns: row by row, as they lie in memory."""
+    for row in range(bars.shape[0]):
+        for field in range(WIDTH):
+            bars[row, field] = 0
+        bars[row, MINUTE], bars[row, OPEN_TIME] = minute[row], start[row]
+        bars[row, CLOSE_TIME] = start[row] + timeframe * MINUTE_NS - 1
+        bars[row, OPEN], bars[row, HIGH] = opens[row], high[row]
+        bars[row, LOW], bars[row, CLOSE] = low[row], close[row]
+        bars[row, BASE_HI], bars[row, QUOTE_HI] = volume[row] >> 63, volume[row] >> 63
+        bars[row, BASE_LO], bars[row, QUOTE_LO] = volume[row], volume[row]
+        bars[row, COUNT], bars[row, MINUTES], bars[row, POSITION] = count[row], timeframe, position
+
+
+@njit(cache=True, nogil=True)
 def extremes(time: Int64s, ident: Int64s, price: Int64s, size: Int64s) -> tuple[int, int, int, int, int, int]:
     """Least and greatest time and id, and the largest price and size without their signs. n >= 1."""
     time_lo, time_hi, id_lo, id_hi = time[0], time[0], ident[0], ident[0]
