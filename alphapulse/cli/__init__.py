@@ -104,6 +104,7 @@ COMMANDS: dict[str, Leaf | Branch] = {
             "list": Leaf("signals", "list_", "List signals, the newest first."),
             "show": Leaf("signals", "show", "Show one and what became of it."),
             "explain": Leaf("signals", "explain", "Explain one: votes, claim, gate."),
+            "verify": Leaf("signals", "verify", "Derive an outcome again from the market's events."),
             "watch": Leaf("signals", "watch", "Print signals as they are issued and closed."),
         },
     ),

@@ -132,6 +132,69 @@ def explain(
     sys.stdout.write(explained(found.event) + "\n")
 
 
+def verify(
+    strategy: Annotated[str, typer.Argument(help="The strategy.")],
+    number: Annotated[int, typer.Argument(min=1, help="Of the signal.")],
+    as_json: AsJson = False,
+) -> None:
+    """Derive a signal's outcome once more from the recorded events of its market, and compare.
+
+    alphapulse signals verify first 12
+
+    Exit code 1 where the log says something else than its own market events.
+    """
+    import asyncio
+
+    from alphapulse.cli.console import say
+
+    found = asyncio.run(_verified(strategy, number))
+    derived, later = _became(found.derived), _became(found.hindsight)
+    facts = {
+        "strategy": strategy,
+        "number": number,
+        "equal": not found.differences,
+        "differences": list(found.differences),
+        "events": found.events,
+        "recorded": _builtins(found.recorded) if found.recorded else None,
+        "derived": _builtins(found.derived),
+        "hindsight": _builtins(found.hindsight),
+    }
+    verdict = "as recorded" if not found.differences else "NOT as recorded: " + "; ".join(found.differences)
+    say(
+        f"signal {number} of {strategy}: {found.events:,} events of its market give {derived}, {verdict}; "
+        f"with all that is known now {later}",
+        facts,
+        as_json,
+    )
+    if found.differences:
+        raise typer.Exit(1)
+
+
+def _became(outcome: Any) -> str:
+    return str(getattr(outcome, "reason", "open"))
+
+
+async def _verified(strategy: str, number: int) -> Any:
+    from alphapulse.processes.desks import jobs_of
+    from alphapulse.processes.verifying import verify_outcome
+    from alphapulse.processes.wiring import event_store
+    from alphapulse.settings import load
+
+    row = await _asked("signal", None, strategy, number)
+    if row is None:
+        raise UnknownSignal(f"no signal {number} of strategy {strategy!r}")
+    made = await _asked("decision", None, row.issued.decision)
+    outcome = await _asked("outcome", None, row.issued.decision)
+    async with event_store(load()) as store:
+        (defined,) = [
+            job.strategy
+            for job in await jobs_of(store)
+            if (job.strategy.name, job.strategy.version, job.part)
+            == (strategy, row.issued.strategy_version, 0)
+        ]
+        return await verify_outcome(store, made.event, defined, outcome.event.outcome if outcome else None)
+
+
 def watch(
     strategy: Strategy = None,
     after: Annotated[

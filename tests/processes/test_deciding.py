@@ -22,6 +22,7 @@ from alphapulse.domain.signals.signal import OutcomeRecorded, SignalIssued
 from alphapulse.processes.decide import contexts_of, recorder
 from alphapulse.processes.deciding import Limits, Seat
 from alphapulse.processes.desks import jobs_of, run_decide
+from alphapulse.processes.verifying import verify_outcome
 from alphapulse.projections.log_source import StoreSource
 from tests.domain.signals.engine_world import closes_and_volumes as walk
 from tests.domain.signals.engine_world import strategy, trade_events, world
@@ -224,3 +225,19 @@ async def test_trades_decide_as_they_come(store: PostgresEventStore, database_ur
     log = await recorded(store)
     assert any(isinstance(each.event, OutcomeRecorded) for each in log)
 
+
+async def test_recorded_outcomes_follow_from_the_events_of_their_market(
+    store: PostgresEventStore, database_url: str
+) -> None:
+    await append(store, strategy())
+    async with deciding(database_url):
+        await reached(database_url, await append(store, *EVENTS))
+    log = await recorded(store)
+    made = {each.event.decision: each.event for each in log if isinstance(each.event, DecisionMade)}
+    outcomes = [each.event for each in log if isinstance(each.event, OutcomeRecorded)]
+    for outcome in outcomes[:: len(outcomes) // 20]:
+        found = await verify_outcome(store, made[outcome.decision], strategy(), outcome.outcome)
+        assert found.differences == ()
+    other = msgspec.structs.replace(outcomes[0].outcome, exit_price=1.0)
+    (difference,) = (await verify_outcome(store, made[outcomes[0].decision], strategy(), other)).differences
+    assert difference.startswith("exit_price: recorded 1.0, derived ")
