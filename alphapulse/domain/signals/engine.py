@@ -45,7 +45,7 @@ from alphapulse.domain.signals.ticks import Ticks, market_ticks
 
 __all__ = ["CannotRun", "ContextSource", "Engine", "EngineState", "ExitSuggested", "Output"]
 
-STRETCH = 20_000  # rows of events that are looked at together: more would leave the cache
+STRETCH = 40_000  # rows of events that are looked at together: more would leave the cache
 SIDE_BY_SIDE = 4  # markets from which on their history is worked on together
 
 

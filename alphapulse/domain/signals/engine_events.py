@@ -226,7 +226,7 @@ class Clerk:
                 crowd=mine[c.CROWD],
                 weight=mine[c.WEIGHT],
                 model=seat.model,
-                reasons=say(place, r),
+                reasons=say(place, r) if mine[c.SIGNED] or seat.voter is None else (),
             )
             for place, (seat, mine) in enumerate(zip(self.seats, found, strict=True))
         )
