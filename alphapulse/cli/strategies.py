@@ -151,6 +151,7 @@ def show(
     import msgspec
 
     from alphapulse.domain.decision.strategy_decider import UnknownStrategy
+    from alphapulse.domain.decision.strategy_text import to_content
 
     found = [
         job
@@ -159,7 +160,7 @@ def show(
     ]
     if not found:
         raise UnknownStrategy(f"no strategy {name!r}" + (f" version {version}" if version else ""))
-    text = msgspec.json.format(msgspec.json.encode(found[-1].strategy))
+    text = msgspec.json.format(msgspec.json.encode(to_content(found[-1].strategy)))
     sys.stdout.write(text.decode() + "\n")
 
 

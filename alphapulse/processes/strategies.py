@@ -78,3 +78,5 @@ def from_file(path: Path, *, owner: str) -> DefineStrategy:
         return from_content(content, owner=owner)
     except ValueError as error:  # BadStrategy is one
         raise BadStrategy(f"{path}: {error}") from None
+    except RecursionError:
+        raise BadStrategy(f"{path}: its lists or tables stand too deep in each other") from None
