@@ -11,7 +11,7 @@ def compile_(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compile the kernels of all indicators and patterns now; they are kept on disk.
+    """Compile the kernels of indicators, patterns and decisions now; they are kept on disk.
 
     Without it each is compiled when it is first asked for, a second or two each. A second time takes seconds.
     """

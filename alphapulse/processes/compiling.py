@@ -1,4 +1,4 @@
-"""Compiles the kernels of all indicators at once, side by side, instead of each at its first use.
+"""Compiles the kernels of indicators and of deciding at once, side by side, instead of each at its first use.
 
 What was compiled before is found in numba's cache, so doing it twice costs a few seconds.
 Processes are started afresh: a fork would inherit the compiler's threads.
@@ -44,6 +44,38 @@ def compile_one(name: str) -> str:
     return name
 
 
+def compile_deciding() -> str:
+    """Compile what an engine needs besides, by letting it decide on a short made-up market; return a name.
+
+    Raises:
+        CannotCompile: numba refuses something.
+    """
+    import msgspec
+    import numpy as np
+
+    from alphapulse.domain.decision.strategy import StrategyDefined
+    from alphapulse.domain.decision.strategy_decider import State, strategy
+    from alphapulse.domain.decision.strategy_defaults import default_strategy
+    from alphapulse.domain.market.events import TradesObserved
+    from alphapulse.domain.market.generate import TapeSpec, tape
+    from alphapulse.domain.market.instrument import Instrument
+    from alphapulse.domain.signals.engine import Engine
+
+    (defined,) = strategy.decide(default_strategy("compiling", timeframes=(1,)), State())
+    assert isinstance(defined, StrategyDefined)
+    learning = msgspec.structs.replace(defined.learning, least=20)  # so that it calibrates, too
+    eager = msgspec.structs.replace(defined, min_consensus=0.01, quorum=0.5, learning=learning)
+    market, spec = Instrument("made", "UP"), TapeSpec(rate_per_s=0.2, step_ratio=1e-4)
+    try:
+        engine = Engine(eager)
+        chunks = tape(spec, np.random.default_rng(1), rows=30_000, chunk_rows=5_000)
+        for n, chunk in enumerate(chunks, 1):
+            engine.advance([(n, str(market), TradesObserved(instrument=market, columns=chunk.trades))])
+    except Exception as error:
+        raise CannotCompile(f"deciding: {type(error).__name__}: {error}") from None
+    return "deciding"
+
+
 def compile_all(workers: int, tell: Callable[[int], None] = lambda _: None) -> int:
     """How many kernels there are, all of them compiled; ``tell`` hears how many are done.
 
@@ -60,4 +92,5 @@ def compile_all(workers: int, tell: Callable[[int], None] = lambda _: None) -> i
         for done, future in enumerate(as_completed([pool.submit(compile_one, n) for n in names]), 1):
             future.result()
             tell(done)
+        pool.submit(compile_deciding).result()  # last: it looks at many of them
     return len(names)
