@@ -1,13 +1,14 @@
 """Which operators an ONNX file uses, read from its bytes: the package onnx is there for training only.
 
-Format: onnx.proto (ModelProto.graph = 7, GraphProto.node = 1, NodeProto.op_type = 4) in the wire format of
-protocol buffers.
+Format: onnx.proto (ModelProto.graph = 7, GraphProto.node = 1, NodeProto.op_type = 4 and domain = 7) in the
+wire format of protocol buffers.
 """
 
 from collections.abc import Iterator
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_GRAPH, _NODE, _OP_TYPE = 7, 1, 4
+_GRAPH, _NODE, _OP_TYPE, _DOMAIN = 7, 1, 4, 7
+_OURS = ("", "ai.onnx", "ai.onnx.ml")
 
 # Each row by itself, in operations that IEEE 754 rounds in one way: what else is in a run cannot show.
 ROW_BY_ROW = frozenset({"TreeEnsembleRegressor", "Identity", "Cast", "Add", "Sub", "Mul", "Div"})
@@ -18,16 +19,22 @@ class NotProtobuf(ValueError):
 
 
 def operators(artifact: bytes) -> frozenset[str]:
-    """Names of all operators of the main graph; of graphs inside nodes not, but their nodes are named.
+    """Names of all operators of the main graph, with the domain where that is not ONNX's own: other.Name.
 
     Raises:
         NotProtobuf.
     """
     nodes = (node for graph in _fields(artifact, _GRAPH) for node in _fields(graph, _NODE))
     try:
-        return frozenset(name.decode() for node in nodes for name in _fields(node, _OP_TYPE))
+        return frozenset(_name(node) for node in nodes)
     except UnicodeDecodeError as error:
         raise NotProtobuf(str(error)) from None
+
+
+def _name(node: bytes) -> str:
+    *_, name = ("", *(each.decode() for each in _fields(node, _OP_TYPE)))
+    *_, domain = ("", *(each.decode() for each in _fields(node, _DOMAIN)))
+    return name if domain in _OURS else f"{domain}.{name}"
 
 
 def is_row_by_row(artifact: bytes) -> bool:
