@@ -15,6 +15,8 @@ from alphapulse.domain.decision.intervals import effective_size, uniqueness
 from alphapulse.domain.decision.scores import Bin, brier, brier_skill, calibration_error, reliability_bins
 from alphapulse.projections.decision_queries import Wanted, resolved
 
+_DIGITS = 9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
@@ -37,7 +39,9 @@ async def judged_claims(
 ) -> Judged:
     """How well the claims of ``wanted`` were met. Raises NotYetFolded."""
     position, found = await resolved(conn, wanted, as_of=as_of)
-    p, y = np.array(found.confidence, dtype=np.float64), np.array(found.is_win, dtype=np.float64)
+    # Claims that only rounding tells apart are one: else they would fall into bins of their own.
+    p = np.round(np.array(found.confidence, dtype=np.float64), _DIGITS)
+    y = np.array(found.is_win, dtype=np.float64)
     if not len(p):
         return Judged(
             position=position,
