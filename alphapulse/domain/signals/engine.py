@@ -7,23 +7,20 @@ due at the very step that resolves enough candidates; the next row is decided by
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from alphapulse.domain.analysis.closing import Closed, Fed, close_bars
 from alphapulse.domain.analysis.feature_rows import FeatureRows
-from alphapulse.domain.analysis.fields import Floats, Int64s
+from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.analysis.models import FittedModel
 from alphapulse.domain.decision import consensus as c
-from alphapulse.domain.decision.strategy import ADAPTABLE, StrategyDefined, change_of
-from alphapulse.domain.market.events import BarsObserved, TradesObserved
-from alphapulse.domain.signals import engine_kernel as k
+from alphapulse.domain.decision.strategy import StrategyDefined
+from alphapulse.domain.signals import engine_arrays as k
 from alphapulse.domain.signals import engine_rows as rows_
 from alphapulse.domain.signals import ticks as t
 from alphapulse.domain.signals import watch as w
@@ -31,6 +28,7 @@ from alphapulse.domain.signals.engine_contexts import ContextSource
 from alphapulse.domain.signals.engine_decks import Deck
 from alphapulse.domain.signals.engine_events import Clerk, Event, ExitSuggested, Output
 from alphapulse.domain.signals.engine_fit import fit
+from alphapulse.domain.signals.engine_kernel import run
 from alphapulse.domain.signals.engine_rows import CannotRun, Sheet
 from alphapulse.domain.signals.engine_state import (
     EngineState,
@@ -40,47 +38,13 @@ from alphapulse.domain.signals.engine_state import (
     new_market,
     new_part,
 )
+from alphapulse.domain.signals.engine_steps import MarketSteps, Rows, joined, rules_of, stretches
 from alphapulse.domain.signals.outcome import WINS
 from alphapulse.domain.signals.ticks import Ticks, market_ticks
 
 __all__ = ["CannotRun", "ContextSource", "Engine", "EngineState", "ExitSuggested", "Output"]
 
-STRETCH = 40_000  # rows of events that are looked at together: more would leave the cache
 SIDE_BY_SIDE = 4  # markets from which on their history is worked on together
-
-
-@dataclass(slots=True)
-class _Market:
-    """One instrument during one stretch."""
-
-    state: MarketState
-    steps: k.Steps
-    lineage: Int64s
-    cursor: Int64s = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
-    """R rows as the kernel takes them, and their lineage (R, 3): first position, input position, flags."""
-
-    whole: Int64s
-    floats: Floats
-    votes: Floats
-    lineage: Int64s
-
-    def take(self, rows: "slice | NDArray[np.intp]") -> "_Rows":
-        return _Rows(self.whole[rows], self.floats[rows], self.votes[rows], self.lineage[rows])
-
-
-def _joined(parts: Sequence[_Rows]) -> _Rows:
-    if len(parts) == 1:
-        return parts[0]
-    return _Rows(
-        np.concatenate([part.whole for part in parts]),
-        np.concatenate([part.floats for part in parts]),
-        np.concatenate([part.votes for part in parts]),
-        np.concatenate([part.lineage for part in parts]),
-    )
 
 
 class Engine:
@@ -114,9 +78,9 @@ class Engine:
         self._lookouts, digests = rows_.lookouts(strategy, self._seats)
         self._decks = {key: Deck(lookout.plan, key[1]) for key, lookout in self._lookouts.items()}
         self._adaptations = rows_.Adaptations(strategy)
-        self._rules = _rules(strategy, self.timeframes)
+        self._rules = rules_of(strategy, self.timeframes)
         self._clerk = Clerk(strategy, self._seats, self._rules, self.timeframes)
-        self._notes = _notes(len(self._seats), len(strategy.geometries))
+        self._notes = k.new_notes(len(self._seats), len(strategy.geometries))
         self._state = self._begun(state)
         self._forget_other_sets(digests)
 
@@ -174,7 +138,7 @@ class Engine:
         events of other kinds are handed to every context.
         """
         outputs: list[Output] = []
-        for is_market, stretch in _stretches(events):
+        for is_market, stretch in stretches(events):
             if is_market:
                 outputs += self._stretch(stretch)
             else:
@@ -218,7 +182,7 @@ class Engine:
     ) -> Iterator[Output]:
         made = self._feature_rows(closed)
         ballots: dict[int, rows_.Ballot] = {}
-        parts: dict[str, list[_Rows]] = {instrument: [] for instrument in closed}
+        parts: dict[str, list[Rows]] = {instrument: [] for instrument in closed}
         for timeframe in self.timeframes:
             having = [i for i in closed if timeframe in closed[i]]
             if having:
@@ -241,8 +205,8 @@ class Engine:
             said = ballots[self.timeframes[slot]].said[place]
             return tuple(said.reasons(at)) if said is not None else (self._seats[place].absent,)
 
-        for instrument, run in groupby((e for e in events if e[1] in markets), key=itemgetter(1)):
-            *_, (position, _, _) = run
+        for instrument, its in groupby((e for e in events if e[1] in markets), key=itemgetter(1)):
+            *_, (position, _, _) = its
             yield from self._run(instrument, markets[instrument], position, say)
 
     def _feature_rows(
@@ -280,26 +244,26 @@ class Engine:
             found |= source.columns(instrument, timeframe, closed)
         return found
 
-    def _prepared(self, instrument: str, ticks: Ticks, parts: Sequence["_Rows"]) -> _Market:
+    def _prepared(self, instrument: str, ticks: Ticks, parts: Sequence["Rows"]) -> MarketSteps:
         """The steps of one market: its ticks, and the rows of its timeframes in one order."""
-        rows = _joined(parts) if parts else self._no_rows
+        rows = joined(parts) if parts else self._no_rows
         if len(parts) > 1:
             whole = rows.whole
             rows = rows.take(np.lexsort((whole[:, k.SLOT], whole[:, k.KNOWN], whole[:, k.POSITION])))
         numbers, prices = np.ascontiguousarray(ticks.numbers), np.ascontiguousarray(ticks.prices)
         steps = k.Steps(numbers, prices, rows.whole, rows.floats, rows.votes)
-        return _Market(self._state.markets[instrument], steps, rows.lineage)
+        return MarketSteps(self._state.markets[instrument], steps, rows.lineage)
 
     @cached_property
-    def _no_rows(self) -> "_Rows":
-        return _Rows(
+    def _no_rows(self) -> "Rows":
+        return Rows(
             np.empty((0, k.OF_ROW), dtype=np.int64),
             np.empty((0, k.OF_ROW_F)),
             np.empty((0, len(self._seats))),
             np.empty((0, 3), dtype=np.int64),
         )
 
-    def _rows_of(self, sheet: Sheet, votes: Floats) -> "_Rows":
+    def _rows_of(self, sheet: Sheet, votes: Floats) -> "Rows":
         """The rows of a sheet as the kernel takes them."""
         own = self._lookouts["", sheet.timeframe].columns[""]
         values, count = sheet.values[""], len(sheet)
@@ -318,9 +282,9 @@ class Engine:
             prices = values[:, own[name]] if name in own else np.zeros(count)
             floats[:, column] = np.where(prices > 0, prices, np.nan)  # 0: there was no swing
         lineage = np.stack([sheet.first_position, sheet.input_position, sheet.flags[""]], axis=1)
-        return _Rows(whole, floats, votes, lineage)
+        return Rows(whole, floats, votes, lineage)
 
-    def _run(self, instrument: str, market: _Market, position: int, say: Any) -> Iterator[Output]:
+    def _run(self, instrument: str, market: MarketSteps, position: int, say: Any) -> Iterator[Output]:
         """All steps of ``market`` that come from events up to ``position``."""
         steps, state, notes = market.steps, market.state, self._notes
         tick_end = int(np.searchsorted(steps.tick_i[t.POSITION], position, side="right"))
@@ -331,7 +295,7 @@ class Engine:
         why = k.FULL
         while why != k.END:
             notes.counts[:] = 0
-            why = k.run(
+            why = run(
                 steps,
                 self._rules,
                 state.arrays,
@@ -348,7 +312,7 @@ class Engine:
                 at = int(steps.tick_i[t.POSITION, market.cursor[0] - 1])
                 yield self._fitted(at)
 
-    def _noted(self, instrument: str, market: _Market, say: Any) -> Iterator[Output]:
+    def _noted(self, instrument: str, market: MarketSteps, say: Any) -> Iterator[Output]:
         notes, steps, state = self._notes, market.steps, market.state
         if not notes.counts[4]:
             return
@@ -384,62 +348,3 @@ class Engine:
         names = [seat.choice.name for seat in self._seats]
         event: Event = fit(self._state, self.strategy, self.timeframes, names, self.part, position)
         return Output(position, "", int(self._state.part.counters[k.CALIBRATION]), event)
-
-
-def _stretches(
-    events: Sequence[tuple[int, str, Any]],
-) -> Iterator[tuple[bool, list[tuple[int, str, Any]]]]:
-    """``events`` cut into market events and others, and the former into what is worked on at once."""
-    for is_market, group in groupby(events, key=lambda e: isinstance(e[2], Fed)):
-        stretch: list[tuple[int, str, Any]] = []
-        rows = 0
-        for event in group:
-            stretch.append(event)
-            rows += len(event[2].columns) if isinstance(event[2], BarsObserved | TradesObserved) else 1
-            if rows >= STRETCH:
-                yield is_market, stretch
-                stretch, rows = [], 0
-        if stretch:
-            yield is_market, stretch
-
-
-def _rules(strategy: StrategyDefined, timeframes: Sequence[int]) -> k.Rules:
-    gate, learning, risk = strategy.gate, strategy.learning, strategy.risk
-    numbers = np.zeros(10)
-    numbers[k.QUORUM], numbers[k.LEAST_CONSENSUS] = strategy.quorum, strategy.min_consensus
-    numbers[k.SHARPNESS], numbers[k.THRESHOLD] = strategy.sharpness, gate.threshold
-    numbers[k.MARGIN], numbers[k.BREAKER_LEAST] = gate.margin, gate.breaker_outcomes
-    numbers[k.COST_RATIO] = (2 * risk.fee_bps + risk.slippage_bps) / 1e4
-    numbers[k.PRIOR_WEIGHT] = learning.prior_weight
-    numbers[k.SKILL_DECAY] = 0.5 ** (1 / learning.half_life)
-    numbers[k.PAIR_DECAY] = 0.5 ** (1 / c.PAIR_HALF_LIFE)
-    geometries = np.array(
-        [(g.stop_atr, g.target_atr, float(g.horizon_bars), float(g.to_levels)) for g in strategy.geometries]
-    ).reshape(len(strategy.geometries), 4)
-    changes = [change_of(None), *(change_of(adaptation) for adaptation in strategy.adaptations)]
-    return k.Rules(
-        numbers,
-        np.array(timeframes, dtype=np.int64),
-        geometries,
-        np.array([[change[name] for name in ADAPTABLE] for change in changes]),
-    )
-
-
-def _notes(voters: int, geometries: int) -> k.Notes:
-    """Room for what the kernel writes down."""
-    n = k.NOTES
-    return k.Notes(
-        order=np.empty((n, 2), dtype=np.int64),
-        counts=np.zeros(5, dtype=np.int64),
-        outcome_f=np.empty((n, w.F_ROWS)),
-        outcome_i=np.empty((n, w.I_ROWS), dtype=np.int64),
-        outcome_mine_f=np.empty((n, k.OF_IDEA + voters)),
-        outcome_mine_i=np.empty((n, k.OF_IDEA_I), dtype=np.int64),
-        adapted=np.empty((n, 3), dtype=np.int64),
-        decision_i=np.empty((n, 9), dtype=np.int64),
-        decision_f=np.empty((n, 7)),
-        of_voters=np.empty((n, voters, c.OF_VOTER)),
-        proposed=np.empty((n, geometries, 5)),
-        horizons=np.empty((n, geometries), dtype=np.int64),
-        exits=np.empty((n, k.OF_IDEA_I + 1), dtype=np.int64),
-    )

@@ -12,7 +12,7 @@ from alphapulse.domain.decision import consensus as c
 from alphapulse.domain.decision import decisions as d
 from alphapulse.domain.decision.breaker import upper_bound
 from alphapulse.domain.decision.strategy import StrategyDefined, change_of
-from alphapulse.domain.signals import engine_kernel as k
+from alphapulse.domain.signals import engine_arrays as k
 from alphapulse.domain.signals import watch as w
 from alphapulse.domain.signals.engine_rows import Seat
 from alphapulse.domain.signals.idea import Idea

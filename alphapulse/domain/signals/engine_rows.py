@@ -66,8 +66,8 @@ class CannotRun(ValueError):
 class Seat:
     """One voter at its place. ``voter`` is None while the model that it needs is missing.
 
-    ``set`` is the key of its features: the seat's name where it has a model, else empty. ``absent``: why there
-    is no voter.
+    ``set`` is the key of its features: the seat's name where it has a model, else empty. ``absent``: why
+    there is no voter.
     """
 
     choice: VoterChoice

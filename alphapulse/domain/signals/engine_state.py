@@ -19,7 +19,7 @@ from alphapulse.domain.analysis.pieces import Piece
 from alphapulse.domain.analysis.watching import Watched
 from alphapulse.domain.decision.consensus import OF_CELL
 from alphapulse.domain.decision.table import MAX_KNOTS
-from alphapulse.domain.signals.engine_kernel import (
+from alphapulse.domain.signals.engine_arrays import (
     DUE_AT,
     MAX_OPEN_IDEAS,
     OF_IDEA,
@@ -80,6 +80,20 @@ class History:
         self.numbers[at[-size:]], self.values[at[-size:]] = numbers[-size:], values[-size:]
         self.total += len(values)
 
+    def packed(self) -> Any:
+        """What was never written is left out."""
+        filled = min(self.total, len(self.values))
+        return len(self.values), self.total, _array(self.numbers[:filled]), _array(self.values[:filled])
+
+    @classmethod
+    def unpacked(cls, content: Any) -> "History":
+        window, total, numbers, values = content
+        history = new_history(window)
+        filled = min(total, window)
+        history.numbers[:filled], history.values[:filled] = _unarray(numbers), _unarray(values)
+        history.total = total
+        return history
+
     def rows(self) -> tuple[Int64s, Floats]:
         """What is there, oldest first."""
         size = len(self.values)
@@ -107,7 +121,7 @@ class EngineState:
             "version": VERSION,
             "owner": self.owner,
             "part": _arrays(self.part),
-            "history": (_array(self.history.numbers), _array(self.history.values), self.history.total),
+            "history": self.history.packed(),
             "markets": {name: _market(market) for name, market in self.markets.items()},
             "sets": self.sets,
             "contexts": self.contexts,
@@ -122,11 +136,10 @@ class EngineState:
             content: dict[str, Any] = msgspec.msgpack.decode(data)
             if content["version"] != VERSION:
                 raise BadState(f"a state of version {content['version']}, this code reads {VERSION}")
-            numbers, values, total = content["history"]
             return cls(
                 owner=content["owner"],
                 part=Part(*(_unarray(a) for a in content["part"])),
-                history=History(_unarray(numbers), _unarray(values), total),
+                history=History.unpacked(content["history"]),
                 markets={name: _unmarket(market) for name, market in content["markets"].items()},
                 sets=content["sets"],
                 contexts=content["contexts"],

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alphapulse.domain.decision.decisions import ISSUED, CalibrationFitted, DecisionMade
-from alphapulse.domain.decision.strategy import Geometry, StrategyDefined
+from alphapulse.domain.decision.strategy import Geometry, Learning, StrategyDefined
 from alphapulse.domain.market.events import FeedConnected, FeedLost, GapClosed, WatermarkPassed
 from alphapulse.domain.signals.engine import Engine, EngineState, Output
 from alphapulse.domain.signals.engine_state import BadState
@@ -241,7 +241,7 @@ def test_bytes_that_are_no_state_are_refused(data: bytes) -> None:
 def test_memory_is_flat_in_history() -> None:
     sizes = []
     for bars in (3_000, 9_000):
-        engine = Engine(strategy())
+        engine = Engine(strategy(learning=Learning(least=60, window=100)))
         engine.advance(world(markets=1, bars=bars))
         sizes.append(len(engine.state().packed()))
     assert sizes[1] < sizes[0] + 2_000

@@ -12,7 +12,7 @@ from alphapulse.domain.decision import decisions as d
 from alphapulse.domain.decision.strategy import Gate, Geometry, Learning, StrategyDefined, change_of
 from alphapulse.domain.decision.table import Table
 from alphapulse.domain.signals.engine import Engine, ExitSuggested, Output
-from alphapulse.domain.signals.engine_kernel import ADAPT_BARS, MAX_OPEN_IDEAS
+from alphapulse.domain.signals.engine_arrays import ADAPT_BARS, MAX_OPEN_IDEAS
 from alphapulse.domain.signals.signal import OutcomeRecorded
 from tests.domain.signals.engine_world import (
     ADAPTATIONS,
