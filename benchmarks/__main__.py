@@ -23,7 +23,7 @@ from rich.table import Table
 import benchmarks
 
 # Which modules make up a group; a module not named here is a group of its own.
-GROUPS = {"projections": "store", "importing": "store"}
+GROUPS = {"projections": "store", "importing": "store", "learned": "signals"}
 
 
 def modules(only: list[str]) -> Iterator[str]:

@@ -37,7 +37,7 @@ from tests.processes.learnable_logs import (
 )
 from tests.projections.market_log import MINUTE, T0
 
-BARS = 3_000
+BARS = 4_000
 
 
 async def test_what_can_be_learnt_is_and_what_cannot_is_not_claimed(database_url: str) -> None:

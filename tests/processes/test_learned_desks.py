@@ -23,7 +23,7 @@ def wired() -> None:
 
 async def test_a_refit_is_the_next_version_and_counts_from_its_position_on(database_url: str) -> None:
     """One desk that follows the log, and one engine a version: the same votes."""
-    half = 1_200
+    half = 1_500
     first, second = minutes(1, half), minutes(1, 2 * half, size=half)[1:]
     chosen = learned_strategy()
     async with world_of(database_url, *first) as world:
@@ -33,7 +33,7 @@ async def test_a_refit_is_the_next_version_and_counts_from_its_position_on(datab
         two = await trained(world)
         assert (one[0], two[0]) == (1, 2)
         assert await trained(world) == two, "done again it writes nothing"
-        later = minutes(9, 600, first=2 * half)
+        later = minutes(9, 400, first=2 * half)
         await world.writer.append(later)
         outputs = await followed(world, chosen)
     by_model: dict[str, list[DecisionMade]] = {}
@@ -89,9 +89,9 @@ async def test_a_version_that_is_no_good_makes_its_seat_abstain_with_the_values(
 
 
 async def test_how_the_log_is_cut_changes_no_learned_vote(database_url: str) -> None:
-    async with world_of(database_url, *minutes(1, 1_200, size=200)) as world:
+    async with world_of(database_url, *minutes(1, 1_600, size=200)) as world:
         await trained(world)
-        await world.writer.append(minutes(9, 500, first=1_200, size=50))
+        await world.writer.append(minutes(9, 500, first=1_600, size=50))
         small, large = (
             await followed(world, learned_strategy(), 1),
             await followed(world, learned_strategy(), 500),
@@ -101,9 +101,9 @@ async def test_how_the_log_is_cut_changes_no_learned_vote(database_url: str) -> 
 
 
 async def test_rows_that_the_training_knew_get_no_vote(database_url: str) -> None:
-    async with world_of(database_url, *minutes(1, 1_200)) as world:
+    async with world_of(database_url, *minutes(1, 1_600)) as world:
         version, model = await trained(world)
-        events = [(n, str(MARKET), event) for n, event in enumerate(minutes(1, 2_000), 1)]
+        events = [(n, str(MARKET), event) for n, event in enumerate(minutes(1, 2_400), 1)]
     engine = Engine(learned_strategy(), models={NAME: model}, versions={NAME: version})
     decided = [o.event for o in engine.advance(events) if isinstance(o.event, DecisionMade)]
     assert all(not e.votes[0].direction for e in decided if e.time <= model.trained.known_time)
