@@ -202,8 +202,9 @@ class Engine:
         markets = {i: self._prepared(i, ticks[i], parts[i]) for i in closed}
 
         def say(slot: int, place: int, at: int) -> tuple[str, ...]:
-            said = ballots[self.timeframes[slot]].said[place]
-            return tuple(said.reasons(at)) if said is not None else (self._seats[place].absent,)
+            if self._seats[place].voter is None:
+                return (self._seats[place].absent,)
+            return ballots[self.timeframes[slot]].reasons(place, at)
 
         for instrument, its in groupby((e for e in events if e[1] in markets), key=itemgetter(1)):
             *_, (position, _, _) = its

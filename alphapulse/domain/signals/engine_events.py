@@ -1,12 +1,12 @@
 """From what the kernel noted down to events: every number of a decision beside those that it is made of."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from alphapulse.domain.decision import consensus as c
 from alphapulse.domain.decision import decisions as d
@@ -302,7 +302,7 @@ def _claim(chosen: d.Proposed, confidence: float, part: k.Part) -> d.Claim:
         return d.Claim(calibration=number, raw=chosen.raw, x0=0.0, p0=0.0, x1=0.0, p1=0.0, confidence=0.0)
     asked = c.logit(chosen.base) if part.counters[k.ASKS_BASE] else chosen.raw
     x, p = part.table_x, part.table_p
-    right = min(int(np.searchsorted(x, asked, side="right")), len(x) - 1)
+    right = min(bisect_right(x, asked), len(x) - 1)
     left = max(right - 1, 0) if asked < x[-1] else right
     return d.Claim(
         calibration=number,

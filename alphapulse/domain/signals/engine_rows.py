@@ -35,6 +35,8 @@ from alphapulse.domain.decision.strategy import StrategyDefined, VoterChoice
 from alphapulse.domain.decision.strategy_limits import MAX_SEATS
 from alphapulse.domain.decision.votes import CONTEXT, BadVoter, BadVoterModel, View, Vote, Voter, kind_of
 
+VOTED = 4_096  # rows that are voted on at once
+
 REFUSED_FLAGS = WARMING | FEED_DOWN | OUT_OF_ORDER  # a row with one of these is not decided
 
 MAX_REASON = 500  # characters of why a seat is empty, in every decision
@@ -210,36 +212,60 @@ class Sheet:
 
 @dataclass(slots=True)
 class Ballot:
-    """The votes on a sheet: ``signed`` (R, V), and what each voter said, for its reasons."""
+    """The votes on a sheet: ``signed`` (R, V), and what each said of every VOTED rows, for its reasons."""
 
     signed: Floats
-    said: list[Vote | None] = field(default_factory=list)
+    said: list[list[Vote | None]] = field(default_factory=list)
+
+    def reasons(self, place: int, row: int) -> tuple[str, ...]:
+        """Of a voter that was asked."""
+        vote = self.said[row // VOTED][place]
+        return tuple(vote.reasons(row % VOTED)) if vote is not None else ()
 
 
 def ballot(sheet: Sheet, seats: Sequence[Seat], found: Mapping[tuple[str, int], Lookout]) -> Ballot:
     """Ask everybody. Who has no model abstains, as does one whose own features are not there yet."""
     result = Ballot(np.zeros((len(sheet), len(seats))))
-    for place, seat in enumerate(seats):
-        if seat.voter is None:
-            result.said.append(None)
-            continue
-        view = View(
-            timeframe=sheet.timeframe,
-            columns=found[seat.set, sheet.timeframe].columns[seat.choice.name],
-            values=sheet.values[seat.set],
-            bars=sheet.bars,
-            context=sheet.context,
-            known_time=sheet.known_time,
-        )
-        vote = seat.voter.vote(view)
-        np.multiply(vote.direction, vote.score, out=result.signed[:, place])
-        if seat.set:
-            result.signed[sheet.flags[seat.set] & REFUSED_FLAGS != 0, place] = 0.0
-        result.said.append(vote)
+    for begin in range(0, len(sheet), VOTED):
+        here = slice(begin, begin + VOTED)
+        result.said.append(_asked(sheet, here, seats, found, result.signed[here]))
     signed = result.signed
     signed[~(np.abs(signed) >= SILENT)] = 0.0
     np.clip(signed, -1.0, 1.0, out=signed)
     return result
+
+
+def _asked(
+    sheet: Sheet,
+    here: slice,
+    seats: Sequence[Seat],
+    found: Mapping[tuple[str, int], Lookout],
+    signed: Floats,
+) -> list[Vote | None]:
+    """What everybody says of the rows ``here``; ``signed`` takes it as numbers."""
+    # Voters look at one column after the other: each lies together, and all of them in the cache.
+    values = {key: np.asfortranarray(of_set[here]) for key, of_set in sheet.values.items()}
+    bars = np.asfortranarray(sheet.bars[here])
+    context = {name: column[here] for name, column in sheet.context.items()}
+    said: list[Vote | None] = []
+    for place, seat in enumerate(seats):
+        if seat.voter is None:
+            said.append(None)
+            continue
+        view = View(
+            timeframe=sheet.timeframe,
+            columns=found[seat.set, sheet.timeframe].columns[seat.choice.name],
+            values=values[seat.set],
+            bars=bars,
+            context=context,
+            known_time=sheet.known_time[here],
+        )
+        vote = seat.voter.vote(view)
+        np.multiply(vote.direction, vote.score, out=signed[:, place])
+        if seat.set:
+            signed[sheet.flags[seat.set][here] & REFUSED_FLAGS != 0, place] = 0.0
+        said.append(vote)
+    return said
 
 
 class Adaptations:

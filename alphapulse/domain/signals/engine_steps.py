@@ -16,7 +16,7 @@ from alphapulse.domain.market.events import BarsObserved, TradesObserved
 from alphapulse.domain.signals import engine_arrays as k
 from alphapulse.domain.signals.engine_state import MarketState
 
-STRETCH = 40_000  # rows of events that are looked at together: more would leave the cache
+STRETCH = 80_000  # rows of events that are looked at together: eight markets of full events, some 60 MB
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from alphapulse.domain.decision.decisions import ISSUED, CalibrationFitted, DecisionMade
 from alphapulse.domain.decision.strategy import Geometry, Learning, StrategyDefined
 from alphapulse.domain.market.events import FeedConnected, FeedLost, GapClosed, WatermarkPassed
+from alphapulse.domain.signals import engine_rows, engine_steps
 from alphapulse.domain.signals.engine import Engine, EngineState, Output
 from alphapulse.domain.signals.engine_state import BadState
 from alphapulse.domain.signals.signal import OutcomeRecorded
@@ -169,6 +170,16 @@ def test_one_market_alone_in_one_call_or_in_many_gives_the_same() -> None:
     whole = list(Engine(strategy()).advance(alone))
     assert in_cuts(strategy(), alone, range(len(alone))) == whole
     assert any(isinstance(o.event, CalibrationFitted) for o in whole)
+
+
+@pytest.mark.parametrize(("rows", "voted"), [(1, 7), (700, 64), (10**6, 10**6)])
+def test_how_much_is_worked_on_at_once_changes_nothing(
+    rows: int, voted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = expected_mixed()
+    monkeypatch.setattr(engine_steps, "STRETCH", rows)
+    monkeypatch.setattr(engine_rows, "VOTED", voted)
+    assert list(Engine(MANY).advance(MIXED)) == whole
 
 
 # The future
