@@ -1,8 +1,10 @@
 """Boosted trees in ONNX say what scikit-learn says, on rows, edges and whatever else float32 can hold."""
 
+import re
 import warnings
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from alphapulse.adapters.boosted_onnx import boosted_edges, boosted_to_onnx
@@ -135,3 +138,17 @@ def test_a_damaged_model_is_read_or_refused(at: int, byte: int) -> None:
     data[at % len(data)] = byte
     with suppress(NotProtobuf):
         assert is_row_by_row(bytes(data)) in (True, False)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "learned-voters.md"
+
+
+@pytest.mark.parametrize("classifier", [LogisticRegression(), RandomForestClassifier(10, random_state=1)])
+def test_the_way_to_bring_a_classifier_that_the_page_shows_works(classifier: Any) -> None:
+    rows = fitted()[1][:400]
+    given = {"classifier": classifier.fit(rows, rows[:, 0] > 0), "rows": rows}
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(code, given)
+    brought = OnnxScorer(given["artifact"], name="brought", features=FEATURES, alone=True)
+    expected = classifier.predict_proba(rows)[:, 1]
+    assert np.abs(brought.score(rows) - expected).max() <= 1e-5
