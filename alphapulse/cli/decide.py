@@ -24,7 +24,7 @@ def decide(
 
     With --dry-run also what the strategy would have decided before it was defined counts, and the vetoes of
     its book do not: a proposal is what passed the gate. Without it the same is recorded that the role
-    `decide` of `alphapulse up` records, which then finds it done.
+    `decide` of `alphapulse up` records, which then finds it done; what is told is all that is recorded.
     """
     import asyncio
     import sys
@@ -42,7 +42,8 @@ def decide(
         say(
             f"{name}: {counts['candidates']} candidates, {counts['issued']} {kind}"
             + (f"; refused: {refused}" if refused else "")
-            + f"; {won}; {counts['calibrations']} calibrations",
+            + f"; {won}; {counts['calibrations']} calibrations"
+            + ("" if dry_run else f"; {counts['recorded']} of these are new"),
             facts,
             as_json,
         )
@@ -56,7 +57,7 @@ async def _decide(strategy: str | None, dry_run: bool, verbose: bool, show: bool
     from alphapulse.processes.wiring import event_store
     from alphapulse.settings import load
 
-    found = []
+    found: dict[str, _Counts] = {}
     async with event_store(load()) as store:
         jobs = [
             job
@@ -71,11 +72,35 @@ async def _decide(strategy: str | None, dry_run: bool, verbose: bool, show: bool
             )
         head = await store.head()
         for job in jobs:
-            counts = _Counts(verbose)
+            name = f"{job.strategy.name}.{job.strategy.version}"
+            counts = found.setdefault(name, _Counts(verbose))
             with counter(f"{job}", head, show=show) as tell:
-                await once(store, job, head, counts.take, tell, is_dry=dry_run)
-            found.append((f"{job.strategy.name}.{job.strategy.version}", counts.facts()))
-    return found
+                take = counts.take if dry_run else _ignore
+                await once(store, job, head, take, tell, is_dry=dry_run)
+        if not dry_run:
+            await _count(store, found, head)
+    return [(name, counts.facts()) for name, counts in found.items()]
+
+
+def _ignore(_: object) -> None:
+    """What the book did with it stands in the log."""
+
+
+async def _count(store: Any, found: dict[str, "_Counts"], head: int) -> None:
+    """Take what is recorded; new is what lies behind ``head``."""
+    from alphapulse.adapters.store.codec import codec
+
+    names, position = ("decision.made.v1", "outcome.recorded.v1", "calibration.fitted.v1"), 0
+    while True:
+        page = await store.read(position, names=names, limit=500)
+        for record in page.records:
+            event = codec.decode(record).event
+            counts = found.get(f"{event.strategy}.{event.strategy_version}")
+            if counts is not None:
+                counts.take(event, is_new=record.position > head)
+        if page.scanned_to == position:
+            return
+        position = page.scanned_to
 
 
 class _Counts:
@@ -86,10 +111,11 @@ class _Counts:
         self._all: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
 
-    def take(self, event: Any) -> None:
+    def take(self, event: Any, is_new: bool = False) -> None:
         from alphapulse.domain.decision.decisions import ISSUED, CalibrationFitted, DecisionMade
         from alphapulse.domain.signals.signal import OutcomeRecorded
 
+        self._all["recorded"] += is_new
         match event:
             case DecisionMade():
                 self._all["candidates"] += 1
@@ -111,5 +137,5 @@ class _Counts:
         sys.stdout.write(explained(event) + "\n\n")
 
     def facts(self) -> dict[str, Any]:
-        names = ("candidates", "issued", "resolved", "won", "calibrations")
+        names = ("candidates", "issued", "resolved", "won", "calibrations", "recorded")
         return {**{name: self._all[name] for name in names}, "refused": dict(self._refused)}

@@ -34,7 +34,7 @@ def list_(
     from alphapulse.projections.decision_queries import Page, Wanted
 
     wanted = Wanted(strategy=strategy, instrument=instrument, is_open=is_open or None)
-    _, rows = _ask("signals", as_of, wanted, page=Page(limit=last))
+    _, rows = _ask("signals", as_of, wanted, of=strategy, page=Page(limit=last))
     if as_json:
         for row in rows:
             say_json(_facts(row))
@@ -123,9 +123,12 @@ def explain(
 
     from alphapulse.cli.console import say_json
     from alphapulse.cli.explaining import explained
+    from alphapulse.projections.candle_view import NotYetFolded
 
     row = _signal(strategy, number, None)
     found = _ask("decision", None, row.issued.decision)
+    if found is None:
+        raise NotYetFolded(f"{row.issued.decision} is not in the read model `decisions` yet")
     if as_json:
         say_json(_builtins(found.event))
         return
@@ -205,6 +208,8 @@ def watch(
     """Print signals as they are issued and closed, the surest first, until Ctrl-C. None is left out.
 
     alphapulse signals watch --strategy first --after 120000
+
+    With --json each line says which position to resume after, so that nothing is missed.
     """
     import asyncio
     from contextlib import suppress
@@ -222,14 +227,18 @@ async def _watch(strategy: str | None, after: int | None, as_json: bool) -> None
 
     names = ("signal.issued.v1", "signal.exit_recommended.v1", "signal.closed.v1")
     async with event_store(load()) as store:
+        await _check_strategy(store, strategy)
         position = await store.head() if after is None else after
         while True:
             page = await store.read(position, names=names, limit=100)
             events = [codec.decode(record) for record in page.records]
             mine = [each for each in events if strategy in (None, each.event.strategy)]
-            for each in sorted(mine, key=lambda r: -getattr(r.event, "confidence", 0.0)):
+            surest = sorted(mine, key=lambda r: -getattr(r.event, "confidence", 0.0))
+            for n, each in enumerate(surest, 1):
                 is_new = isinstance(each.event, SignalIssued)
-                facts = {**_builtins(each.event), "name": each.name, "position": each.position}
+                resume = page.scanned_to if n == len(surest) else position  # all are told, or not yet
+                where = {"name": each.name, "position": each.position, "resume_after": resume}
+                facts = {**_builtins(each.event), **where}
                 say(_issued(each.event) if is_new else _changed(each.event), facts, as_json)
             if page.scanned_to == position:
                 await store.changed(position, 2.0)
@@ -267,7 +276,7 @@ def outcomes(
     from alphapulse.projections.decision_queries import Page, Wanted
 
     wanted = Wanted(strategy=strategy, instrument=instrument, is_signal=not refused)
-    _, found = _ask("outcomes", as_of, wanted, page=Page(limit=last))
+    _, found = _ask("outcomes", as_of, wanted, of=strategy, page=Page(limit=last))
     if as_json:
         for each in found:
             say_json(_builtins(each.event))
@@ -306,7 +315,7 @@ def calibration(
     from alphapulse.projections.decision_queries import Wanted
 
     wanted = Wanted(strategy=strategy, is_signal=None if candidates else True)
-    judged = _ask("judged_claims", as_of, wanted, bins=bins)
+    judged = _ask("judged_claims", as_of, wanted, of=strategy, bins=bins)
     fitted = _ask("calibrations", as_of, strategy, limit=5)
     if as_json:
         from dataclasses import asdict
@@ -418,6 +427,7 @@ async def _risk(strategy: str, timeframe: int, horizon: int, bars: int, as_of: s
     settings = load()
     info = connection_info(settings.database(), role=None)
     async with event_store(settings) as store, await AsyncConnection.connect(info, autocommit=True) as db:
+        await _check_strategy(store, strategy)
         position = None if as_of is None else await position_of(store, as_of)
         return await risk_of(
             store,
@@ -432,7 +442,7 @@ async def _risk(strategy: str, timeframe: int, horizon: int, bars: int, as_of: s
 
 
 def _signal(strategy: str, number: int, as_of: str | None) -> Any:
-    row = _ask("signal", as_of, strategy, number)
+    row = _ask("signal", as_of, strategy, number, of=strategy)
     if row is None:
         raise UnknownSignal(f"no signal {number} of strategy {strategy!r}")
     return row
@@ -442,14 +452,14 @@ class UnknownSignal(LookupError):
     """There is no signal of that number."""
 
 
-def _ask(query: str, as_of: str | None, *arguments: Any, **named: Any) -> Any:
-    """Run a query of decision_queries.py or claim_queries.py."""
+def _ask(query: str, as_of: str | None, *arguments: Any, of: str | None = None, **named: Any) -> Any:
+    """Run a query of decision_queries.py or claim_queries.py; ``of`` is a strategy that must be there."""
     import asyncio
 
-    return asyncio.run(_asked(query, as_of, *arguments, **named))
+    return asyncio.run(_asked(query, as_of, of, *arguments, **named))
 
 
-async def _asked(query: str, as_of: str | None, *arguments: Any, **named: Any) -> Any:
+async def _asked(query: str, as_of: str | None, of: str | None, *arguments: Any, **named: Any) -> Any:
     from psycopg import AsyncConnection
 
     from alphapulse.adapters.database import connection_info
@@ -462,8 +472,17 @@ async def _asked(query: str, as_of: str | None, *arguments: Any, **named: Any) -
     ask = getattr(decision_queries, query, None) or getattr(claim_queries, query)
     info = connection_info(settings.database(), role=None)
     async with event_store(settings) as store, await AsyncConnection.connect(info, autocommit=True) as db:
+        await _check_strategy(store, of)
         position = None if as_of is None else await position_of(store, as_of)
         return await ask(db, *arguments, as_of=position, **named)
+
+
+async def _check_strategy(store: Any, name: str | None) -> None:
+    """Raises UnknownStrategy: it was never defined."""
+    from alphapulse.domain.decision.strategy_decider import UnknownStrategy, stream_for
+
+    if name is not None and not await store.version(stream_for(name)):
+        raise UnknownStrategy(f"no strategy {name!r}")
 
 
 def when(time: int) -> str:
