@@ -244,7 +244,7 @@ def test_an_edge_is_a_share_and_bursts_are_counted_from_nothing(alphapulse: Run,
     for words in (("--edge", 1.5), ("--edge", -0.1), ("--bursts-per-day", -1)):
         wrong = alphapulse("generate", "sim:X", "--trades", 10, *words)
         assert wrong.exit_code == 2
-        assert str(words[1]) in wrong.output
+        assert words[0] in wrong.output
     assert head(database_url) == 0
 
 
@@ -363,8 +363,8 @@ def test_watch_resumes_after_a_position_and_ctrl_c_ends_it_quietly(database_url:
     won = outcome(made[0], number=1)
     asyncio.run(append(database_url, strategy(name="trial")))
     first, *_ = [asyncio.run(append(database_url, issued(each, n))) for n, each in enumerate(made, 1)]
-    url = {"ALPHAPULSE_DATABASE_URL": database_url}
-    with command_line("signals", "watch", "--after", first, "--json", **url) as watching:
+    watch = ("signals", "watch", "--after")
+    with command_line(*watch, first, "--json", ALPHAPULSE_DATABASE_URL=database_url) as watching:
         told = [json.loads(line_of(watching)) for _ in range(2)]
         assert [(each["name"], each["number"]) for each in told] == [
             ("signal.issued.v1", 3),  # the surest first
@@ -375,7 +375,8 @@ def test_watch_resumes_after_a_position_and_ctrl_c_ends_it_quietly(database_url:
         assert (last["name"], last["number"], last["net_bps"]) == ("signal.closed.v1", 1, 20.0)
         watching.send_signal(signal.SIGINT)
         assert watching.wait(30) == 0
-    with command_line("signals", "watch", "--strategy", "trial", "--after", 0, **url) as watching:
+    named = (*watch, 0, "--strategy", "trial")
+    with command_line(*named, ALPHAPULSE_DATABASE_URL=database_url) as watching:
         assert "trial 3: long test:BTC_USD 5m at" in line_of(watching)
         watching.send_signal(signal.SIGINT)
         assert watching.wait(30) == 0
