@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,7 +31,7 @@ from tests import servers
 from tests.decided_log import MARKETS, append_bars, fold, recorded
 from tests.decision_events import closed, decision, issued, outcome, stream_of
 from tests.domain.signals.engine_world import strategy
-from tests.launch import command_line, finished, line_of
+from tests.launch import command_line, finished
 
 Run = Callable[..., Result]
 DECIDING = ("decision.made.v1", "outcome.recorded.v1", "calibration.fitted.v1")
@@ -365,19 +367,20 @@ def test_watch_resumes_after_a_position_and_ctrl_c_ends_it_quietly(database_url:
     first, *_ = [asyncio.run(append(database_url, issued(each, n))) for n, each in enumerate(made, 1)]
     watch = ("signals", "watch", "--after")
     with command_line(*watch, first, "--json", ALPHAPULSE_DATABASE_URL=database_url) as watching:
-        told = [json.loads(line_of(watching)) for _ in range(2)]
+        told = printed(watching, 2)
         assert [(each["name"], each["number"]) for each in told] == [
             ("signal.issued.v1", 3),  # the surest first
             ("signal.issued.v1", 2),
         ]
         asyncio.run(append(database_url, closed(won)))
-        last = json.loads(line_of(watching))
+        (last,) = printed(watching, 1)
         assert (last["name"], last["number"], last["net_bps"]) == ("signal.closed.v1", 1, 20.0)
         watching.send_signal(signal.SIGINT)
         assert watching.wait(30) == 0
     named = (*watch, 0, "--strategy", "trial")
     with command_line(*named, ALPHAPULSE_DATABASE_URL=database_url) as watching:
-        assert "trial 3: long test:BTC_USD 5m at" in line_of(watching)
+        assert watching.stdout
+        assert "trial 3: long test:BTC_USD 5m at" in watching.stdout.readline()
         watching.send_signal(signal.SIGINT)
         assert watching.wait(30) == 0
 
@@ -399,7 +402,18 @@ def watched(url: str, after: int, lines: int) -> list[Any]:
     with command_line(
         "signals", "watch", "--json", "--after", after, ALPHAPULSE_DATABASE_URL=url
     ) as watching:
-        return [json.loads(line_of(watching)) for _ in range(lines)]
+        return printed(watching, lines)
+
+
+def printed(process: subprocess.Popen[str], lines: int) -> list[Any]:
+    """The next lines; who waits for more than come in a minute gets an error."""
+    assert process.stdout
+    end = threading.Timer(60, process.kill)
+    end.start()
+    try:
+        return [json.loads(process.stdout.readline()) for _ in range(lines)]
+    finally:
+        end.cancel()
 
 
 # -- outcomes, calibration, risk --------------------------------------------------------------------
