@@ -24,7 +24,6 @@ from alphapulse.domain.market.events import (
     TradesObserved,
     WatermarkPassed,
 )
-from alphapulse.domain.ports import partition_of
 from alphapulse.domain.signals.engine import ContextSource, Engine, EngineState, ExitSuggested, Output
 from alphapulse.domain.signals.returns import Returns
 from alphapulse.domain.signals.signal import OutcomeRecorded
@@ -97,23 +96,19 @@ class Desk:
         """Retired, and nothing is left to be watched."""
         return self.retired is not None and self.position >= self.retired and not self.open
 
-    def wants(self, stream: str, event: object) -> bool:
-        """Whether the event, of ``stream``, is this part's business."""
+    def wants(self, event: object) -> bool:
+        """Whether the event is this part's business."""
         if not isinstance(event, Fed):
             return True
         instrument = market_of(event)
-        if instrument == self.strategy.reference:
-            return True
-        return self.engine.decides_on(instrument) and (
-            self.strategy.parts == 1 or partition_of(stream, self.strategy.parts) == self.part
-        )
+        return instrument == self.strategy.reference or self.engine.decides_on(instrument)
 
     def take(self, events: Sequence[tuple[int, str, Any]], upto: int) -> list[Output]:
         """What follows from ``events`` (position, stream, event), the next ones of the log up to ``upto``.
 
         Ordinals are those of the streams in the log. After an exception the desk is of no use any more.
         """
-        mine = [(at, market_of(event), event) for at, stream, event in events if self.wants(stream, event)]
+        mine = [(at, market_of(event), event) for at, _, event in events if self.wants(event)]
         due = [output for given in self.engine.advance(mine) for output in self._due(given)]
         if upto >= self.since:
             due += self._first_calibration(upto)

@@ -177,6 +177,18 @@ async def test_two_parts_in_two_processes_number_signals_without_gaps(
     assert len(decided) == markets
 
 
+async def test_a_reference_market_is_decided_on_in_its_own_part_alone(
+    store: PostgresEventStore, database_url: str
+) -> None:
+    await append(store, strategy(parts=2, reference="test:M0"))
+    events = [event for _, _, event in world(markets=3, bars=900, edge=3e-4, size=60)]
+    async with deciding(database_url):
+        await reached(database_url, await append(store, *events), parts=2)
+    log = await recorded(store)
+    decided = [each.event.decision for each in log if isinstance(each.event, DecisionMade)]
+    assert len(set(decided)) == len(decided) > 0
+
+
 async def test_a_retired_strategy_decides_no_more_and_watches_to_the_end(
     store: PostgresEventStore, database_url: str
 ) -> None:

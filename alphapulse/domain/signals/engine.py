@@ -20,6 +20,8 @@ from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.analysis.models import FittedModel
 from alphapulse.domain.decision import consensus as c
 from alphapulse.domain.decision.strategy import StrategyDefined
+from alphapulse.domain.market.instrument import Instrument
+from alphapulse.domain.ports import partition_of
 from alphapulse.domain.signals import engine_arrays as k
 from alphapulse.domain.signals import engine_rows as rows_
 from alphapulse.domain.signals import ticks as t
@@ -72,6 +74,7 @@ class Engine:
             BadState: ``state`` is of another strategy.
         """
         self.strategy, self.part, self.contexts = strategy, part, tuple(contexts)
+        self._mine: dict[str, bool] = {}
         self.models, self.versions = dict(models or {}), dict(versions or {})
         self.timeframes = tuple(sorted(strategy.timeframes))
         self._seats = rows_.seats_of(strategy, self.models, self.versions)
@@ -129,7 +132,14 @@ class Engine:
         )
 
     def decides_on(self, instrument: str) -> bool:
-        return not self.strategy.instruments or instrument in self.strategy.instruments
+        """Whether it is a market of the strategy, and of this part of the log."""
+        found = self._mine.get(instrument)
+        if found is None:
+            chosen, parts = self.strategy.instruments, self.strategy.parts
+            stream = Instrument.parse(instrument).stream("trades")
+            found = (not chosen or instrument in chosen) and partition_of(stream, parts) == self.part
+            self._mine[instrument] = found
+        return found
 
     def advance(self, events: Sequence[tuple[int, str, Any]]) -> Sequence[Output]:
         """What follows from ``events``: (position, venue:symbol, event) in the order of the log.
