@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from psycopg import AsyncConnection
 
-from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.decision.intervals import effective_size, uniqueness
 from alphapulse.domain.decision.scores import Bin, brier, brier_skill, calibration_error, reliability_bins
 from alphapulse.projections.decision_queries import Wanted, resolved
@@ -41,7 +40,7 @@ async def judged_claims(
     """How well the claims of ``wanted`` were met. Raises NotYetFolded."""
     position, found = await resolved(conn, wanted, as_of=as_of)
     # Claims that only rounding tells apart are one: else they would fall into bins of their own.
-    p: Floats = np.round(np.array(found.confidence, dtype=np.float64), _DIGITS)
+    p = np.asarray(np.round(found.confidence, _DIGITS), dtype=np.float64)
     y = np.array(found.is_win, dtype=np.float64)
     if not len(p):
         return Judged(
