@@ -49,7 +49,13 @@ log = logging.getLogger(__name__)
 CHANNEL = "alphapulse_read"
 MAX_PAYLOAD = 7_900  # bytes; PostgreSQL refuses notifications of 8,000
 TRIES = 3
-UNAVAILABLE = (StoreUnavailable, OSError, psycopg.OperationalError, psycopg.InterfaceError)
+UNAVAILABLE = (
+    StoreUnavailable,
+    OSError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,  # we paused for too long, such as for a compiler
+)
 _FIRST_PAGE = 100  # events, while their size is not known
 ASIDE = 65_536  # bytes of payload that decode in about a millisecond
 
