@@ -11,7 +11,10 @@ STRATEGY = "demo"
 TIMEFRAME = "15m"
 # Where the data is generated it holds an edge that can be found: bursts of one-sided trading, nearly each
 # followed by a run of the price. Some weeks of it, so that there is something to learn from.
-PLANTED = ("--market-rate", "0.5", "--volatility", "5e-5", "--bursts-per-day", "12", "--edge", "0.97")
+PLANTED = (
+    *("--market-rate", "0.5", "--volatility", "3e-5", "--seed", "2"),
+    *("--bursts-per-day", "12", "--edge", "0.97"),
+)
 
 _DECIDED = """query ($strategy: String!) {
     refused: decisions(strategy: $strategy, verdict: REFUSED, first: 200) { nodes { refusals } }
