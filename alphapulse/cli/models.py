@@ -45,7 +45,8 @@ def train_baseline(
     embargo: Embargo = None,
     trees: Annotated[int, typer.Option(help="How many, one after the other.")] = 200,
     leaves: Annotated[int, typer.Option(help="Of a tree, at most.")] = 8,
-    rate: Annotated[float, typer.Option(help="Share of each tree's step that is taken.")] = 0.03,
+    rate: Annotated[float, typer.Option(help="Share of each tree's step that is taken.")] = 0.01,
+    least: Annotated[int, typer.Option(help="Rows in a leaf: labels overlap, so take many.")] = 200,
     abstain: Annotated[float, typer.Option(help="Nearer to one half than this there is no vote.")] = 0.02,
     seed: Seed = 1,
     name: Annotated[str | None, typer.Option(help="Of the model; else boosted-SET-TIMEFRAME.")] = None,
@@ -65,7 +66,7 @@ def train_baseline(
 
     def recipe() -> Any:
         return BoostRecipe(
-            trees=trees, leaves=leaves, rate=rate, abstain=abstain, folds=folds, seed=seed,
+            trees=trees, leaves=leaves, rate=rate, least=least, abstain=abstain, folds=folds, seed=seed,
             embargo=horizon if embargo is None else embargo,
         )  # fmt: skip
 
@@ -85,7 +86,7 @@ def fit_logistic(
     horizon: Horizon = 16,
     folds: Folds = 5,
     embargo: Embargo = None,
-    penalty: Annotated[float, typer.Option(help="L2, on coefficients of standardised features.")] = 1.0,
+    penalty: Annotated[float, typer.Option(help="L2, on coefficients of standardised features.")] = 100.0,
     seed: Seed = 1,
     name: Annotated[str | None, typer.Option(help="Of the model; else logistic-SET-TIMEFRAME.")] = None,
     as_json: AsJson = False,

@@ -41,12 +41,15 @@ Tell = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoostRecipe:
-    """What the person chooses of the trees. Many small steps: the model stays small and fits little noise."""
+    """What the person chooses of the trees.
+
+    Labels overlap, so that rows say far less than they are many: steps are small, leaves are large.
+    """
 
     trees: int = 200
     leaves: int = 8
-    rate: float = 0.03  # share of each tree's step that is taken
-    least: int = 50  # rows in a leaf
+    rate: float = 0.01  # share of each tree's step that is taken
+    least: int = 200  # rows in a leaf
     shrink: float = 1.0  # L2 penalty on leaves
     folds: int = 5
     embargo: int = 16  # bars
@@ -66,7 +69,7 @@ class BoostRecipe:
 class LogisticRecipe:
     """``penalty``: L2, on coefficients of features in their standard deviations."""
 
-    penalty: float = 1.0
+    penalty: float = 100.0
     folds: int = 5
     embargo: int = 16
     seed: int = 1

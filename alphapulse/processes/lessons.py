@@ -4,11 +4,13 @@ Everything is as of a position of the log, and nothing known after ``until`` (ns
 looked at, labels included: a longer log gives the same lessons.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
 from alphapulse.domain.analysis.bars import FEED_DOWN, Bars
@@ -16,7 +18,6 @@ from alphapulse.domain.analysis.feature_rows import FeatureRows
 from alphapulse.domain.analysis.features import (
     NOT_SETTLED,
     OUT_OF_ORDER,
-    WARMING,
     BadFeatureSet,
     Feature,
     SetDefined,
@@ -40,7 +41,7 @@ from alphapulse.projections.known_bars import MAX_KNOWN_BARS, known_bars
 
 MAX_MARKETS = 200
 MAX_ROWS = 1_000_000  # of all markets together
-UNSOUND = WARMING | NOT_SETTLED | FEED_DOWN | OUT_OF_ORDER  # rows with one of these are not learnt from
+UNSOUND = FEED_DOWN | OUT_OF_ORDER  # rows with one of these are not learnt from
 
 _TOLD_BY_SOME = {TAKER_BUY, TRADES}
 
@@ -151,15 +152,20 @@ async def lessons(
     inputs = inputs_of(defined, wish.features)
     markets = tuple(sorted(wish.instruments or await feature_instruments(db)))
     _check_size(wish, markets)
-    parts = []
+    parts: list[_Part] = []
+    absent: Counter[str] = Counter()
     for n, instrument in enumerate(markets, 1):
         part = await _market(db, wish, defined, inputs, barriers, instrument)
-        parts += [part] if part is not None else []
+        if part is not None:
+            absent.update(part.absent)
+            parts += [part] if len(part.values) else []
         tell(n)
     if not parts:
+        most = ", ".join(f"{name} is missing in {rows:,}" for name, rows in absent.most_common(5) if rows)
         raise Unfittable(
             f"no row of {defined.name} version {defined.version} of {LABELS[wish.timeframe]} on "
-            f"{', '.join(markets) or 'any market'} has all of {len(inputs)} features and a label"
+            f"{', '.join(markets) or 'any market'} has all of {len(inputs)} features and a label: "
+            f"{most or 'there are no rows that are settled and resolved'}"
         )
     return _together(wish, defined, inputs, markets, barriers, parts)
 
@@ -182,7 +188,8 @@ class _Part:
     known: Int64s
     label_known: Int64s
     trained: Trained
-    how: "np.ndarray[Any, np.dtype[np.int8]]"
+    how: NDArray[np.int8]
+    absent: Mapping[str, int]  # rows without the feature
 
 
 async def _market(
@@ -193,7 +200,7 @@ async def _market(
     barriers: Barriers,
     instrument: str,
 ) -> _Part | None:
-    """The lessons of one market; None where there are none."""
+    """The lessons of one market; None where it has no rows."""
     _, rows = await feature_rows(
         db, defined.name, defined.version, instrument, wish.timeframe,
         last=wish.window, known_by=wish.until, as_of=wish.as_of,
@@ -206,22 +213,26 @@ async def _market(
     if wish.until is not None:
         late = np.flatnonzero(bars.known_time > wish.until)
         bars = bars.take(slice(int(late[0]) if len(late) else len(bars)))
-    return _labelled(rows, bars, [defined.columns.index(f.name) for f in inputs], barriers)
+    return _labelled(rows, bars, defined, inputs, barriers)
 
 
-def _labelled(rows: FeatureRows, bars: Bars, columns: Sequence[int], barriers: Barriers) -> _Part | None:
+def _labelled(
+    rows: FeatureRows, bars: Bars, defined: SetDefined, inputs: Sequence[Feature], barriers: Barriers
+) -> _Part:
     labels = first_touch(bars, barriers)
     places = np.minimum(np.searchsorted(bars.start, rows.start), len(bars) - 1)
     with np.errstate(over="ignore"):
+        columns = [defined.columns.index(feature.name) for feature in inputs]
         values = rows.values[:, columns].astype(np.float32).astype(np.float64)
-    sound = (bars.start[places] == rows.start) & ((rows.flags & UNSOUND) == 0)
-    sound &= np.isfinite(values).all(axis=1)
+    there = np.isfinite(values)
+    sound = (bars.start[places] == rows.start) & ((rows.flags & UNSOUND) == 0) & there.all(axis=1)
+    sound &= _settled(rows, inputs)
     how = labels.how[places[sound]]
     sound &= np.isfinite(labels.rises[places]) & (labels.known_time[places] < NEVER)
     kept = places[sound]
-    if not len(kept):
-        return None
-    first, last = int(kept[0]), _last_seen(bars, labels.known_time[kept])
+    first = int(kept[0]) if len(kept) else 0
+    last = _last_seen(bars, labels.known_time[kept]) if len(kept) else len(bars) - 1
+    counts = (~there).sum(axis=0).tolist()
     return _Part(
         values=values[sound],
         rises=labels.rises[kept],
@@ -229,7 +240,18 @@ def _labelled(rows: FeatureRows, bars: Bars, columns: Sequence[int], barriers: B
         label_known=labels.known_time[kept],
         trained=trained_on(bars, slice(first, last + 1)),
         how=how,
+        absent={feature.name: count for feature, count in zip(inputs, counts, strict=True)},
     )
+
+
+def _settled(rows: FeatureRows, inputs: Sequence[Feature]) -> NDArray[np.bool_]:
+    """Rows in which the start of the log shows in none of ``inputs``; in others of the set it may."""
+    settled: NDArray[np.bool_] = (rows.flags & NOT_SETTLED) == 0
+    forgets = [feature.spec.known.forgets(feature.spec.params) for feature in inputs]
+    if all(feature.timeframe is None for feature in inputs) and None not in forgets:
+        needed = max(bars + feature.lag for bars, feature in zip(forgets, inputs, strict=True) if bars)
+        settled |= np.arange(len(rows)) >= needed
+    return settled
 
 
 def _last_seen(bars: Bars, label_known: Int64s) -> int:

@@ -22,7 +22,22 @@ from tests.processes.feature_world import World
 from tests.processes.learnable_logs import DEFINED, minutes
 
 Run = Callable[..., Result]
-QUICK = ("--timeframe", "1m", "--trees", 30, "--rate", 0.1, "--folds", 3, "--horizon", 12, "--distance", 1.5)
+QUICK = (
+    "--timeframe",
+    "1m",
+    "--trees",
+    30,
+    "--rate",
+    0.1,
+    "--least",
+    20,
+    "--folds",
+    3,
+    "--horizon",
+    12,
+    "--distance",
+    1.5,
+)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from alphapulse.processes.models import (
     shown,
 )
 from tests.domain.decision.learned_models import trees
+from tests.processes.feature_logs import set_of
 from tests.processes.feature_world import World
 from tests.processes.learnable_logs import (
     BARRIERS,
@@ -167,3 +168,35 @@ async def test_without_the_libraries_it_says_what_to_install(
             TrainingMissing, match=r"training needs scikit-learn and onnx .*alphapulse\[train\]"
         ):
             await trained(World(database_url, store))
+
+
+async def test_what_is_missing_everywhere_is_named(database_url: str) -> None:
+    """A venue that counts volume in quote currency gives none in base units, and no feature of it."""
+    events = [replace(event, volume_unit="quote") for event in minutes(1, 1_000)]
+    async with PostgresEventStore(database_url) as store:
+        world = World(database_url, store)
+        await world.writer.append(
+            [set_of("return(5)", "volume_ratio(20)", name="core", timeframes=(1,)), *events]
+        )
+        await world.fold()
+        message = (
+            "all of 2 features and a label: volume_ratio_20 is missing in 1,000, return_5 is missing in 5$"
+        )
+        with pytest.raises(Unfittable, match=message):
+            await trained(world)
+        _, model = await trained(world, replace(CORE, features=("return_5",)))
+    assert model.features == ("return_5",)
+
+
+async def test_a_feature_that_is_not_looked_at_keeps_no_row_from_teaching(database_url: str) -> None:
+    """A long average takes hundreds of bars until it forgets where the log began; a return does not."""
+    async with PostgresEventStore(database_url) as store:
+        world = World(database_url, store)
+        defined = set_of("return(5)", "ema(50)", name="core", timeframes=(1,))
+        await world.writer.append([defined, *minutes(1, 900)])
+        await world.fold()
+        alone = await taught_by(world, replace(CORE, features=("return_5",)))
+        both = await taught_by(world, replace(CORE, features=("return_5", "ema_50")))
+    assert len(alone) > len(both) > 0
+    assert len(alone) > 880
+    assert len(both) < 280
