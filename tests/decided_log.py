@@ -1,6 +1,8 @@
 """A log in which a strategy has decided, and its read models: what commands and readers are tested on."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from alphapulse.adapters.store.codec import codec
@@ -16,6 +18,7 @@ from alphapulse.projections.rebuild import fold_until
 from alphapulse.projections.runner import connection
 from alphapulse.projections.signals import Signals
 from tests.domain.signals.engine_world import world
+from tests.launch import ROOT
 
 MODELS: Sequence[AnyReadModel] = (Decisions(), Signals(), Features())
 # Two markets with an edge, in minutes; the strategy of engine_world.py issues some dozen signals on them.
@@ -49,3 +52,13 @@ async def recorded(store: EventStore, *names: str) -> list[Recorded]:
         found += [codec.decode(record) for record in page.records]
         after = page.scanned_to
     return found
+
+
+def with_test_voters(directory: Path) -> str:
+    """A PYTHONPATH on which the program finds the voter of the tests, as it finds that of any package."""
+    info = directory / "tests_voters-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tests-voters\nVersion: 1\n")
+    entry = "test.echo = tests.domain.signals.engine_world"
+    (info / "entry_points.txt").write_text(f"[alphapulse.voters]\n{entry}\n")
+    return os.pathsep.join([str(ROOT), str(directory)])

@@ -115,7 +115,9 @@ def list_(as_json: AsJson = False) -> None:
 
     from alphapulse.cli.console import say_json, say_table
     from alphapulse.domain.market.timeframes import LABELS
+    from alphapulse.processes.extensions import load_voters
 
+    load_voters()
     found = asyncio.run(_jobs())
     if as_json:
         for job in found:

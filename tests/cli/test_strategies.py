@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -14,6 +15,9 @@ from alphapulse.cli import COMMANDS, HELP
 from alphapulse.cli.lazy import group
 from alphapulse.domain.decision.strategy_decider import UnknownStrategy
 from alphapulse.domain.decision.strategy_limits import BadStrategy
+from alphapulse.domain.decision.strategy_text import to_content
+from tests.decided_log import with_test_voters
+from tests.domain.signals.engine_world import strategy
 from tests.launch import finished
 
 Run = Callable[..., Result]
@@ -179,3 +183,23 @@ def test_an_error_is_one_line_and_no_traceback(database_url: str, tmp_path: Path
         assert done.stderr.startswith("alphapulse: ")
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_voters_of_other_packages_are_in_use_wherever_strategies_are_told(
+    database_url: str, tmp_path: Path
+) -> None:
+    """In processes of their own, which know no voters but those that they load; and gone when they are."""
+    file = tmp_path / "world.json"
+    file.write_bytes(msgspec.json.encode(to_content(strategy())))
+    (packages := tmp_path / "packages").mkdir()
+
+    def run(*words: object, **variables: str) -> str:
+        done = finished("strategies", *words, ALPHAPULSE_DATABASE_URL=database_url, **variables)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    found = {"PYTHONPATH": with_test_voters(packages)}
+    run("define", "--file", file, **found)
+    assert "test.echo" in run("list"), "why it cannot be run here"
+    assert "test.echo" not in run("list", **found)
+    assert json.loads(run("show", "world"))["voters"][0]["kind"] == "test.echo"

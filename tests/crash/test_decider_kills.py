@@ -29,10 +29,9 @@ from alphapulse.processes.desks import connector, jobs_of
 from alphapulse.projections.decider_states import reached
 from tests import servers
 from tests.crash.test_bus_kills import Process
-from tests.decided_log import append_bars, recorded
+from tests.decided_log import append_bars, recorded, with_test_voters
 from tests.decision_events import stream_of
 from tests.domain.signals.engine_world import strategy, world
-from tests.launch import ROOT
 
 MARKET = "market.bars_observed.v1"
 DECIDED = (
@@ -76,13 +75,7 @@ def url(postgres: PostgresServer) -> str:
 
 @pytest.fixture
 def voters(tmp_path: Path) -> str:
-    """Where Python finds the voter of the tests, as it finds those of any package that is installed."""
-    info = tmp_path / "tests_voters-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tests-voters\nVersion: 1\n")
-    entry = "test.echo = tests.domain.signals.engine_world"
-    (info / "entry_points.txt").write_text(f"[alphapulse.voters]\n{entry}\n")
-    return os.pathsep.join([str(ROOT), str(tmp_path)])
+    return with_test_voters(tmp_path)
 
 
 @asynccontextmanager
