@@ -19,7 +19,8 @@ bytes on any machine. Each number stands in the decision beside those that it is
 - crowd = copies * sum of likeness / (their copies), over the same: a voter that sits there twice has twice
   the crowd, and all others the crowd that they had with one of it. So both together count as the one.
 - weight = max(skill, 0) / crowd, over the sum of all. Where nobody that votes has any skill it is 1 / crowd:
-  what they say is still watched, or they could never show that they have learnt; it is never issued.
+  what they say is still watched, or they could never show that they have learnt; it is never issued,
+  and while an idea of that market and timeframe is open no other is had of them.
 - consensus = sum of weight * s; disagreement = the
   weighted standard deviation of s; voters = sum of 1 / crowd.
 """

@@ -12,6 +12,7 @@ import numpy as np
 from alphapulse.domain.analysis.compiled import inner_piece
 from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.decision.consensus import (
+    has_skill,
     learn,
     see_pairs,
     weigh,
@@ -176,6 +177,8 @@ def _decide(r: int, steps: k.Steps, rules: k.Rules, market: k.Market, part: k.Pa
     least = numbers[k.LEAST_CONSENSUS] + change[k.OF_CONSENSUS]
     if voters < numbers[k.QUORUM] or abs(consensus) < least or consensus == 0.0:
         return
+    if not has_skill(notes.of_voters[n]) and _is_watching(slot, market):
+        return
     floats, whole = notes.decision_f[n], notes.decision_i[n]
     floats[k.CONSENSUS], floats[k.DISAGREEMENT], floats[k.VOTERS] = consensus, disagreement, voters
     whole[k.ROW], whole[k.PARAMETERS] = r, market.adapted[slot, 0]
@@ -189,6 +192,18 @@ def _decide(r: int, steps: k.Steps, rules: k.Rules, market: k.Market, part: k.Pa
     elif whole[k.REFUSALS] & k.CAPACITY:
         market.numbers[1] += 1
     _warn(n, whole[k.SIDE], slot, market, notes)
+
+
+@inner_piece
+def _is_watching(slot: int, market: k.Market) -> bool:
+    """Whether an idea of this timeframe is open: of voters without skill one at a time is enough to learn.
+
+    It spares a decision on every tenth bar that nobody could ever act upon.
+    """
+    for idea in range(market.mine_i.shape[0]):
+        if market.mine_i[idea, k.USED] > 0 and market.mine_i[idea, k.ITS_SLOT] == slot:
+            return True
+    return False
 
 
 @inner_piece

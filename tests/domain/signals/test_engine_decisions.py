@@ -187,7 +187,8 @@ def test_a_fit_is_made_when_so_many_more_have_been_resolved() -> None:
             assert output.event.candidates == min(resolved, PLAIN.learning.window)
     assert len(counts) > 3
     for before, after in pairwise(counts):
-        assert after == before + math.ceil(PLAIN.learning.refit_ratio * before)
+        due = before + math.ceil(PLAIN.learning.refit_ratio * before)
+        assert due <= after <= due + 2, "one tick may resolve a few"
 
 
 def test_ordinals_count_the_events_of_each_stream() -> None:
