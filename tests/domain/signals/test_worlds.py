@@ -15,12 +15,15 @@ import pytest
 from alphapulse.domain.decision.decisions import DOES_NOT_PAY
 from alphapulse.domain.decision.intervals import block_length, effective_size, mean_interval
 from alphapulse.domain.decision.strategy import Geometry, Learning, StrategyDefined
+from alphapulse.domain.signals.engine import Engine
 from tests.domain.signals.worlds import (
+    EVENT,
     WALKS,
     Floats,
     Told,
     aimless,
     default,
+    in_turns,
     planted,
     start_of,
     told,
@@ -156,3 +159,19 @@ def test_planted_edge_world_that_breaks_is_learnt_by_the_next_fits() -> None:
     claims = np.array([claim for time, claim in found.calibrated if time >= start_of(BARS * 7 // 8)])
     assert len(claims) > 50
     assert claims.mean() < looking().gate.threshold - 0.1
+
+
+# Memory
+
+
+def test_what_an_engine_carries_does_not_grow_with_history() -> None:
+    """Of five times the history as much is carried, within a tenth: rings and decayed sums, no lists."""
+    bars, defined = 1_600, default(15, **{**RECKLESS, "learning": Learning(prior_weight=1e9, window=2_000)})
+    made = {f"M{n}": aimless(WALKS["gaussian"], n, 5 * bars) for n in range(4)}
+    engine, sizes, candidates = Engine(defined), list[int](), 0
+    for number, events in enumerate(in_turns(made, 15), 1):
+        candidates += len(engine.advance(events))
+        if number in (bars // EVENT, 5 * bars // EVENT):
+            sizes.append(len(engine.state().packed()))
+    assert candidates > 10_000
+    assert abs(sizes[1] / sizes[0] - 1) < 0.1, sizes
