@@ -104,6 +104,7 @@ class _Desks:
         self._store, self._connect, self._limits = store, connect, limits
         self._contexts, self._recorder = contexts, recorder
         self._running: dict[tuple[str, int, int], asyncio.Task[None]] = {}
+        self._waiting: dict[tuple[str, int, int], Job] = {}  # until there is room
         self._seen = -1
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -117,7 +118,10 @@ class _Desks:
                     await stop.wait()
 
     async def _look(self) -> None:
-        """Open a desk for what is new."""
+        """Open a desk for what is new, or had to wait."""
+        waiting, self._waiting = self._waiting, {}
+        for job in waiting.values():
+            self._open(job, is_new=False)
         head = await self._store.head()
         if head == self._seen:
             return
@@ -127,12 +131,14 @@ class _Desks:
                 self._open(job)
         self._seen = page.scanned_to
 
-    def _open(self, job: Job) -> None:
+    def _open(self, job: Job, is_new: bool = True) -> None:
         key = (job.strategy.name, job.strategy.version, job.part)
-        if key in self._running:
+        if key in self._running or key in self._waiting:
             return
-        if len(self._running) >= MAX_JOBS:
-            log.error("decide: %s is not worked on: %d desks are the most of a process", job, MAX_JOBS)
+        if sum(not task.done() for task in self._running.values()) >= MAX_JOBS:
+            self._waiting[key] = job
+            if is_new:
+                log.error("decide: %s is not worked on: %d desks are the most of a process", job, MAX_JOBS)
             return
         self._running[key] = asyncio.create_task(self._work(job), name=f"desk {job}")
 
