@@ -7,6 +7,7 @@ import numpy as np
 
 from alphapulse.domain.decision.consensus import BASE_ERRORS, COUNT, ERRORS
 from alphapulse.domain.decision.decisions import CalibrationFitted
+from alphapulse.domain.decision.intervals import uniqueness
 from alphapulse.domain.decision.selection import choose
 from alphapulse.domain.decision.strategy import Learning, StrategyDefined
 from alphapulse.domain.decision.table import Table
@@ -36,6 +37,8 @@ def fit(
         numbers[:, DECIDED],
         numbers[:, CLOSED],
         base=values[:, BASE],
+        # Outcomes that overlap tell less than as many that do not: each counts for what it is worth.
+        weight=uniqueness(numbers[:, DECIDED], numbers[:, CLOSED]),
     )
     counters = state.part.counters
     counters[k.CALIBRATION] += 1
