@@ -123,12 +123,9 @@ def explain(
 
     from alphapulse.cli.console import say_json
     from alphapulse.cli.explaining import explained
-    from alphapulse.projections.candle_view import NotYetFolded
 
     row = _signal(strategy, number, None)
-    found = _ask("decision", None, row.issued.decision)
-    if found is None:
-        raise NotYetFolded(f"{row.issued.decision} is not in the read model `decisions` yet")
+    found = _folded(row.issued.decision, _ask("decision", None, row.issued.decision))
     if as_json:
         say_json(_builtins(found.event))
         return
@@ -183,10 +180,8 @@ async def _verified(strategy: str, number: int) -> Any:
     from alphapulse.processes.wiring import event_store
     from alphapulse.settings import load
 
-    row = await _asked("signal", None, strategy, number)
-    if row is None:
-        raise UnknownSignal(f"no signal {number} of strategy {strategy!r}")
-    made = await _asked("decision", None, row.issued.decision)
+    row = _found(await _asked("signal", None, strategy, number, of=strategy), strategy, number)
+    made = _folded(row.issued.decision, await _asked("decision", None, row.issued.decision))
     outcome = await _asked("outcome", None, row.issued.decision)
     async with event_store(load()) as store:
         (defined,) = [
@@ -442,10 +437,22 @@ async def _risk(strategy: str, timeframe: int, horizon: int, bars: int, as_of: s
 
 
 def _signal(strategy: str, number: int, as_of: str | None) -> Any:
-    row = _ask("signal", as_of, strategy, number, of=strategy)
+    return _found(_ask("signal", as_of, strategy, number, of=strategy), strategy, number)
+
+
+def _found(row: Any, strategy: str, number: int) -> Any:
     if row is None:
         raise UnknownSignal(f"no signal {number} of strategy {strategy!r}")
     return row
+
+
+def _folded(decision: str, found: Any) -> Any:
+    """``found``: the signal's read model may be ahead of that of decisions."""
+    from alphapulse.projections.candle_view import NotYetFolded
+
+    if found is None:
+        raise NotYetFolded(f"{decision} is not in the read model `decisions` yet")
+    return found
 
 
 class UnknownSignal(LookupError):
@@ -456,10 +463,10 @@ def _ask(query: str, as_of: str | None, *arguments: Any, of: str | None = None, 
     """Run a query of decision_queries.py or claim_queries.py; ``of`` is a strategy that must be there."""
     import asyncio
 
-    return asyncio.run(_asked(query, as_of, of, *arguments, **named))
+    return asyncio.run(_asked(query, as_of, *arguments, of=of, **named))
 
 
-async def _asked(query: str, as_of: str | None, of: str | None, *arguments: Any, **named: Any) -> Any:
+async def _asked(query: str, as_of: str | None, *arguments: Any, of: str | None = None, **named: Any) -> Any:
     from psycopg import AsyncConnection
 
     from alphapulse.adapters.database import connection_info

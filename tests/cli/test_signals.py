@@ -305,8 +305,18 @@ def test_a_signal_is_explained_by_its_decision(decided: Run, decided_url: str) -
     assert f"needed to pay {made.gate.needed:.4f}" in text
 
 
+def test_an_outcome_is_derived_again_from_the_market_and_is_as_recorded(
+    decided: Run, decided_url: str
+) -> None:
+    close = of(decided_url, SignalClosed)[0]
+    verified = facts(decided("signals", "verify", "world", close.number, "--json"))
+    assert (verified["equal"], verified["differences"]) == (True, [])
+    assert verified["derived"]["reason"] == close.reason
+    assert f"give {close.reason}, as recorded" in decided("signals", "verify", "world", close.number).stdout
+
+
 def test_signals_that_there_are_not_are_errors_with_their_numbers(decided: Run) -> None:
-    for command in ("show", "explain"):
+    for command in ("show", "explain", "verify"):
         unknown = decided("signals", command, "world", 9_999)
         assert isinstance(unknown.exception, UnknownSignal)
         assert str(unknown.exception) == "no signal 9999 of strategy 'world'"
@@ -322,6 +332,7 @@ def test_signals_that_there_are_not_are_errors_with_their_numbers(decided: Run) 
         ("signals", "list", "--strategy", "wrld"),
         ("signals", "show", "wrld", 1),
         ("signals", "explain", "wrld", 1),
+        ("signals", "verify", "wrld", 1),
         ("signals", "watch", "--strategy", "wrld", "--after", 0),
         ("outcomes", "--strategy", "wrld"),
         ("calibration", "wrld"),
@@ -341,9 +352,10 @@ def test_a_decision_that_the_read_model_has_not_yet_is_said(alphapulse: Run, dat
     defined = strategy(name="trial")
     asyncio.run(append(database_url, defined, made, issued(made, 1)))
     asyncio.run(fold(database_url, Signals()))
-    late = alphapulse("signals", "explain", "trial", 1)
-    assert isinstance(late.exception, NotYetFolded)
-    assert made.decision in str(late.exception)
+    for command in ("explain", "verify"):
+        late = alphapulse("signals", command, "trial", 1)
+        assert isinstance(late.exception, NotYetFolded), command
+        assert made.decision in str(late.exception)
 
 
 async def append(url: str, *new: Any) -> int:
