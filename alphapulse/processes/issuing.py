@@ -163,7 +163,9 @@ class Issuer:
 
     async def _attempt(self, call: _Call, cause: Cause, fence: Fence | None) -> None:
         # The book first: then a signal that it holds has its decision before the ends that are read next.
-        await self._load_book()
+        # Where nobody else writes it, it is known from the last call; a twin of ours ends in a conflict.
+        if self._strategy.parts > 1 or not self._ends:
+            await self._load_book()
         call.leave(await self._not_recorded(call.left))
         waiting = list(units(call.left))
         while waiting:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.ports import EventStore
@@ -36,7 +37,7 @@ async def test_two_deciders_issue_signals_of_one_strategy_gapless_and_none_twice
         given = {one: outputs(BTC, 200), two: outputs(ETH, 200)}
 
         async def write(store: PostgresEventStore) -> None:
-            issuer = Issuer(store, STRATEGY)
+            issuer = Issuer(store, replace(STRATEGY, parts=2))
             for first in range(0, 1_000, 10):
                 await issuer.issue(given[store][first : first + 10])
 
