@@ -33,7 +33,7 @@ SPEC = TapeSpec(rate_per_s=0.5, step_ratio=5e-5, bursts_per_day=24, planted_edge
 COMMAND = replace(
     default_strategy("first", timeframes=(5,)),
     gate=Gate(threshold=0.6, margin=0.0),
-    learning=Learning(least=30),
+    learning=Learning(least=30, least_effective=10.0),
     min_consensus=0.15,
 )
 

@@ -23,7 +23,7 @@ from alphapulse.domain.decision.table import HIGHEST, LOWEST, Table, tabulate
 
 BASE = "base"
 FOLDS = 5
-MIN_EFFECTIVE = 10.0  # outcomes out of fold, less what they overlap; below that nobody is judged
+MIN_EFFECTIVE = 50.0  # outcomes out of fold, less what they overlap: fewer make too small an error
 STANDARD_ERRORS = 2.0  # by so many a method needs to beat the base: by 1, the best of four does at times
 
 
@@ -146,6 +146,7 @@ def choose(
     folds: int = FOLDS,
     embargo: int = 0,
     standard_errors: float = STANDARD_ERRORS,
+    least_effective: float = MIN_EFFECTIVE,
 ) -> Choice:
     """The calibrator for what is decided from now on, fitted on all resolved candidates that are handed in.
 
@@ -158,13 +159,15 @@ def choose(
         BadRows: values out of range, lengths that differ, an end before its decision, too many candidates,
             not 1 to MAX_FOLDS folds, a negative embargo or number of standard errors.
     """
-    if not 1 <= folds <= MAX_FOLDS or embargo < 0 or not 0 <= standard_errors < np.inf:
+    sound = embargo >= 0 and 0 <= standard_errors < np.inf and 0 < least_effective < np.inf
+    if not 1 <= folds <= MAX_FOLDS or not sound:
         raise BadRows(
-            f"{folds} folds (1 to {MAX_FOLDS}), embargo {embargo}, {standard_errors} standard errors"
+            f"{folds} folds (1 to {MAX_FOLDS}), embargo {embargo}, {standard_errors} standard errors, "
+            f"least {least_effective}"
         )
     rows = Resolved.of(x, y, time, until, base, weight)
-    trial = _trial(rows, folds, embargo)
-    method, why = _best(trial, standard_errors)
+    trial = _trial(rows, folds, embargo, least_effective)
+    method, why = _best(trial, standard_errors, least_effective)
     (table, lower), (error, lower_error), parameters = _frozen(method, rows)
     return Choice(
         method=method,
@@ -180,12 +183,12 @@ def choose(
     )
 
 
-def _trial(rows: Resolved, folds: int, embargo: int) -> Trial:
+def _trial(rows: Resolved, folds: int, embargo: int, least: float) -> Trial:
     usable = [(known, unseen) for known, unseen in rows.folds(folds, embargo) if len(known) >= MIN_ROWS]
     tested = rows.take(np.isin(rows.time, np.concatenate([u.time for _, u in usable]))) if usable else None
     effective = effective_size(tested.time, tested.until) if tested else 0.0
     seed, block, scores = rows.seed(folds, embargo), 0, tuple[Score, ...]()
-    if tested and effective >= MIN_EFFECTIVE:
+    if tested and effective >= least:
         block = block_length(len(tested), len(tested) / effective)
         scores = _scores(_claims(usable), tested, block, seed)
     return Trial(
@@ -229,12 +232,12 @@ def _scores(claims: Mapping[str, Floats], rows: Resolved, block: int, seed: int)
     )
 
 
-def _best(trial: Trial, standard_errors: float) -> tuple[str, str]:
+def _best(trial: Trial, standard_errors: float, least: float) -> tuple[str, str]:
     """The method and why, in words. Of equal ones the first, which is the simpler one."""
     if not trial.scores:
         return BASE, (
             f"{trial.claimed} candidates out of fold count for {trial.effective:.4g} that do not overlap, "
-            f"{MIN_EFFECTIVE:g} are needed to judge a method"
+            f"{least:g} are needed to judge a method"
         )
     best = min(trial.scores[1:], key=lambda score: score.log_loss)
     beaten = best.gain > standard_errors * best.gain_error

@@ -74,6 +74,9 @@ class Learning(msgspec.Struct, frozen=True, kw_only=True):
     prior_skill: float = 0.02  # Brier skill that a voter is believed to have before anything was measured
     prior_weight: float = 50.0  # in outcomes
     least: int = 300  # resolved candidates before anything is claimed
+    least_effective: float = (
+        50.0  # outcomes out of fold that do not overlap, before more than the odds is claimed
+    )
     refit_ratio: float = (
         0.25  # refit when so many more have been resolved, as a share of those at the last fit
     )

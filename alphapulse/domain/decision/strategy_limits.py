@@ -62,6 +62,7 @@ LEARNING: Mapping[str, Range] = {
     "prior_skill": Range(0, 0.5, "low"),
     "prior_weight": Range(1, 100_000, unit="outcomes"),
     "least": Range(20, 100_000, whole=True, unit="candidates"),
+    "least_effective": Range(10, 100_000),
     "refit_ratio": Range(0.01, 10),
     "window": Range(20, 100_000, whole=True, unit="candidates"),
 }

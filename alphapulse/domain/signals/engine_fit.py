@@ -39,6 +39,7 @@ def fit(
         base=values[:, BASE],
         # Outcomes that overlap tell less than as many that do not: each counts for what it is worth.
         weight=uniqueness(numbers[:, DECIDED], numbers[:, CLOSED]),
+        least_effective=strategy.learning.least_effective,
     )
     counters = state.part.counters
     counters[k.CALIBRATION] += 1

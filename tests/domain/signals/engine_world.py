@@ -81,7 +81,7 @@ def strategy(*voters: VoterChoice, **changes: Any) -> StrategyDefined:
         quorum=2.0,
         min_consensus=0.5,
         gate=Gate(threshold=0.6, margin=0.0),
-        learning=Learning(least=60, half_life=100.0),
+        learning=Learning(least=60, least_effective=10.0, half_life=100.0),
         risk=Risk(fee_bps=0.5, slippage_bps=0.1),
     )
     return msgspec.structs.replace(plain, **changes)

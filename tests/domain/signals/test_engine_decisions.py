@@ -337,7 +337,9 @@ def test_the_breaker_closes_when_the_edge_breaks_and_opens_when_it_is_back() -> 
         level = joined[-1][-1]
     events = log({"M0": bar_events("M0", np.concatenate(joined), np.concatenate(volumes))})
     # It must not learn what it sees, or it would fall silent for other reasons.
-    learning = Learning(least=60, half_life=1e5, prior_weight=1e5, prior_skill=0.3, refit_ratio=100.0)
+    learning = Learning(
+        least=60, least_effective=10.0, half_life=1e5, prior_weight=1e5, prior_skill=0.3, refit_ratio=100.0
+    )
     found = of(ran(events, strategy(learning=learning, gate=Gate(threshold=0.5, margin=0.0))), d.DecisionMade)
     third = 10_000 * MINUTE
     start = found[0].time - found[0].time % third
