@@ -6,6 +6,7 @@ changed than one message holds, it says over which positions instead: read the s
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import strawberry
@@ -94,11 +95,19 @@ class CandleFeed:
 
     async def _news(self, first_minute: int | None) -> Rows | str:
         """What changed since the last look; moves ``_seen`` on."""
-        if first_minute is not None and self._known is not None:
-            found = await self._looks.look(Want(self._instrument, self._timeframe, first_minute, self._known))
+        if first_minute is not None and (before := self._known) is not None:
+            heard = self._notices.heard
+            found = await self._looks.look(Want(self._instrument, self._timeframe, first_minute, before))
             if found is not None:
-                self._known = found.known
-                self._see(found.known.moment)
+                now = found.known.moment
+                if now.position > heard:
+                    # What came in between may have touched older minutes: its notice is still to come, and
+                    # with it these bars once more. None is missing up to what was heard.
+                    now = Moment(now.generation, max(heard, before.moment.position))
+                    self._known = replace(before, moment=now)
+                else:
+                    self._known = found.known
+                self._see(now)
                 return found.rows
         async with self._reads.connection() as db, candle_queries.snapshot(db):
             now, change = await self._closer(db, self._seen.position, self._seen.generation)

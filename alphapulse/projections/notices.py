@@ -34,6 +34,11 @@ class ReadNotices:
         self._seen: tuple[int, int] | None = None  # generation and position
         self._owed = 0  # a position that the last poll saw; its notice must have come by the next one
 
+    @property
+    def heard(self) -> int:
+        """The position up to which every watcher was woken for what had changed; 0 while nothing is known."""
+        return 0 if self._seen is None else self._seen[1]
+
     @contextmanager
     def watching(self, instrument: str, wake: Wake) -> Iterator[None]:
         """Call ``wake`` in the event loop after each commit that may have changed ``instrument``."""

@@ -155,6 +155,8 @@ async def test_whoever_keeps_the_latest_of_each_bar_knows_what_the_candles_say(
         for name, peer in peers.items():
             query = LIVE.replace("start close baseVolume tradeCount revision closed state", ALL)
             await peer.subscribe(query, {"timeframe": name})
+            first = await update(peer)  # else it may begin after the next trade, with that bar alone
+            known[name] |= {candle["start"]: candle for candle in first["candles"]}
         for events in chunks(seed):
             position = await market.append(*events)
             for name, peer in peers.items():
