@@ -18,6 +18,7 @@ from psycopg import AsyncConnection
 from alphapulse.adapters.store.codec import codec
 from alphapulse.domain.analysis.models import FittedModel, ModelFitted
 from alphapulse.domain.decision.strategy import StrategyDefined, StrategyRetired
+from alphapulse.domain.decision.strategy_decider import problem_of
 from alphapulse.domain.ports import (
     EventStore,
     LogSource,
@@ -27,7 +28,7 @@ from alphapulse.domain.ports import (
     UndecodableEvent,
     UnknownEvent,
 )
-from alphapulse.domain.signals.engine import ContextSource, Output
+from alphapulse.domain.signals.engine import CannotRun, ContextSource, Output
 from alphapulse.domain.signals.engine_state import BadState
 from alphapulse.processes.desk import Desk
 from alphapulse.projections import decider_states
@@ -58,6 +59,8 @@ EVERYWHERE = frozenset(
 )
 MAX_SKIPPED = 1_000  # events that cannot be decided on
 CODE = "1"  # goes up when what a desk writes down means something else
+
+UNAVAILABLE = (StoreUnavailable, psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
 T = TypeVar("T")
 
@@ -116,13 +119,16 @@ class Seat:
         Raises:
             CannotRun: this code cannot run the strategy.
         """
+        if problem := problem_of(job.strategy):
+            raise CannotRun(f"{job.strategy.name}.{job.strategy.version}: {problem}")
         wanted = frozenset(choice.model for choice in job.strategy.voters if choice.model)
         position = kept.position if kept else 0
         models, versions = await _models(store, wanted, position)
         desk = Desk.begun(
             job.strategy, job.position, job.part, contexts, kept.state if kept else None, models, versions
         )
-        desk.retired = job.retired
+        if job.retired is not None:
+            desk.retired = job.retired
         return cls(store, job, desk, wanted)
 
     async def take(self, page: Page) -> list[Output]:
@@ -152,6 +158,8 @@ class Seat:
             upto = record.position if n + 1 < len(page.records) else page.scanned_to
             try:
                 due += await self.take(Page([record], upto))
+            except UNAVAILABLE:
+                raise
             except Exception as error:  # whatever it is: the same everywhere, for it follows from the event
                 log.exception("decide: %s: position %d is passed over", self.job, record.position)
                 self.skipped.append(record.position)
@@ -227,6 +235,12 @@ async def follow(
                 due = await (seat.take_carefully(page, contexts) if is_careful else seat.take(page))
             except TooManySkipped:
                 raise
+            except UNAVAILABLE as error:  # no event is to blame, but the desk may stand half-way in the page
+                log.warning("decide waits: %s: %s", type(error).__name__, error)
+                await asyncio.sleep(limits.backoff_s[0])
+                seat = await _opened(store, connect, job, contexts, limits)
+                write = record(seat)
+                continue
             except Exception:
                 # A state that was left half-way is of no use: go back, and find out which event it was.
                 log.exception("decide: %s: an event up to position %d is poison", job, page.scanned_to)
@@ -261,17 +275,21 @@ async def _opened(
         async with await connect() as db:
             return await decider_states.read(db, strategy.name, strategy.version, job.part, CODE)
 
-    kept = await _patiently(read, limits)
-    try:
-        return await Seat.taken(store, job, contexts(strategy), kept)
-    except BadState as error:  # of older code, or damaged: the log has it all
-        log.warning("decide: %s begins anew: %s", job, error)
-        return await Seat.taken(store, job, contexts(strategy))
+    async def open_() -> Seat:
+        kept = await read()
+        try:
+            return await Seat.taken(store, job, contexts(strategy), kept)
+        except BadState as error:  # of older code, or damaged: the log has it all
+            log.warning("decide: %s begins anew: %s", job, error)
+            return await Seat.taken(store, job, contexts(strategy))
+
+    return await _patiently(open_, limits)
 
 
 async def _keep(connect: Connect, seat: Seat, limits: Limits) -> None:
     """Write down what the desk carries."""
-    strategy, kept = seat.job.strategy, Kept(seat.desk.position, seat.desk.packed())
+    strategy = seat.job.strategy
+    kept = Kept(seat.desk.position, await asyncio.to_thread(seat.desk.packed))
 
     async def write() -> None:
         async with await connect() as db:
@@ -286,7 +304,7 @@ async def _patiently(do: Callable[[], Awaitable[T]], limits: Limits) -> T:
     while True:
         try:
             return await do()
-        except (StoreUnavailable, psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
+        except UNAVAILABLE as error:
             log.warning("decide waits: %s: %s", type(error).__name__, error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, limits.backoff_s[1])

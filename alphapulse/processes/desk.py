@@ -25,8 +25,28 @@ from alphapulse.domain.market.events import (
     WatermarkPassed,
 )
 from alphapulse.domain.signals.engine import ContextSource, Engine, EngineState, ExitSuggested, Output
+from alphapulse.domain.signals.engine_state import BadState
 from alphapulse.domain.signals.returns import Returns
 from alphapulse.domain.signals.signal import OutcomeRecorded
+
+
+class _Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What a desk carries on, as it is kept."""
+
+    engine: bytes
+    position: int
+    ordinals: dict[str, int]
+    open: list[str]
+    pending: CalibrationFitted | None
+    retired: int | None
+
+
+def _content(kept: bytes) -> _Content:
+    """Raises BadState."""
+    try:
+        return msgspec.msgpack.decode(kept, type=_Content)
+    except msgspec.DecodeError as error:
+        raise BadState(f"{len(kept)} bytes are no state of a desk: {error}") from error
 
 
 @dataclass
@@ -61,7 +81,7 @@ class Desk:
             CannotRun: this code cannot run the strategy.
             BadState: ``kept`` is of another strategy, or damaged.
         """
-        content = msgspec.msgpack.decode(kept) if kept else None
+        content = None if kept is None else _content(kept)
         returns = Returns(min(strategy.timeframes))
         engine = Engine(
             strategy,
@@ -69,26 +89,25 @@ class Desk:
             versions=model_versions,
             part=part,
             contexts=(*contexts, returns),
-            state=EngineState.unpacked(content["engine"]) if content else None,
+            state=EngineState.unpacked(content.engine) if content else None,
         )
         desk = cls(strategy, since, part, engine, returns)
         if content:
-            desk.position, desk.ordinals = content["position"], content["ordinals"]
-            desk.open = set(content["open"])
-            pending = content["pending"]
-            desk.pending = msgspec.convert(pending, CalibrationFitted) if pending else None
+            desk.position, desk.ordinals, desk.open = content.position, content.ordinals, set(content.open)
+            desk.pending, desk.retired = content.pending, content.retired
         return desk
 
     def packed(self) -> bytes:
         """All that the desk carries on, as of ``position``."""
         self.returns.settled = self.position
-        content = {
-            "engine": self.engine.state().packed(),
-            "position": self.position,
-            "ordinals": self.ordinals,
-            "open": sorted(self.open),
-            "pending": msgspec.to_builtins(self.pending) if self.pending else None,
-        }
+        content = _Content(
+            engine=self.engine.packed(),
+            position=self.position,
+            ordinals=self.ordinals,
+            open=sorted(self.open),
+            pending=self.pending,
+            retired=self.retired,
+        )
         return msgspec.msgpack.encode(content)
 
     @property

@@ -21,6 +21,7 @@ from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.decision.strategy import StrategyDefined, StrategyRetired
 from alphapulse.domain.ports import EventStore, Fence, FencedOut, Leases, StoreUnavailable
 from alphapulse.domain.signals.engine import CannotRun
+from alphapulse.domain.signals.entering import OutOfStep
 from alphapulse.processes.deciding import (
     DEFAULT_LIMITS,
     Connect,
@@ -33,6 +34,7 @@ from alphapulse.processes.deciding import (
     follow,
     source_of,
 )
+from alphapulse.processes.issuing import Diverged
 
 log = logging.getLogger(__name__)
 
@@ -159,8 +161,9 @@ class _Desks:
             except CannotRun as error:
                 log.error("decide: %s cannot be run by this code: %s", job, error)
                 return
-            except TooManySkipped as error:
-                log.error("decide: %s stops: %s", job, error)
+            except (TooManySkipped, Diverged, OutOfStep) as error:
+                # Trying again would find the same: a person has to look at it.
+                log.error("decide: %s stops: %s: %s", job, type(error).__name__, error)
                 return
             except (FencedOut, StoreUnavailable) as error:
                 log.warning("decide: %s: %s", job, error)

@@ -112,11 +112,15 @@ class Engine:
 
     def state(self) -> EngineState:
         """What is carried on, as it is now: later events do not show in it."""
+        return EngineState.unpacked(self.packed())
+
+    def packed(self) -> bytes:
+        """``state`` as bytes."""
         self._state.contexts = [source.packed() for source in self.contexts]
         for key, deck in self._decks.items():
             for instrument in deck.places:
                 self._state.markets[instrument].slots[key] = deck.carried(instrument)
-        return self._state.copy()
+        return self._state.packed()
 
     def with_models(
         self, models: Mapping[str, FittedModel], versions: Mapping[str, int] | None = None
