@@ -16,6 +16,7 @@ from alphapulse.adapters.store import columnar
 from alphapulse.domain.analysis.features import SetDefined, SetRetired
 from alphapulse.domain.analysis.models import ModelFitted
 from alphapulse.domain.analysis.quality_record import QualityBreached, QualityRecovered
+from alphapulse.domain.backtest.trials import TrialRecorded
 from alphapulse.domain.decision.decisions import CalibrationFitted, DecisionMade, ParametersAdapted
 from alphapulse.domain.decision.strategy import StrategyDefined, StrategyRetired
 from alphapulse.domain.market.events import (
@@ -257,6 +258,7 @@ FORMS: Mapping[str, Form] = {
     "signal.exit_recommended.v1": json_form(ExitRecommended, lambda e: e.time),
     "signal.closed.v1": json_form(SignalClosed, lambda e: e.time),
     "outcome.recorded.v1": json_form(OutcomeRecorded, lambda e: e.outcome.closed_at),
+    "trial.recorded.v1": json_form(TrialRecorded, lambda e: e.last_time),
 }
 UPCASTERS: Mapping[str, tuple[str, Upcaster]] = {}  # no event has changed yet
 

@@ -5,6 +5,7 @@ from typing import Any, get_args, get_origin
 import msgspec
 from hypothesis import strategies as st
 
+from alphapulse.domain.backtest.trials import TrialRecorded
 from alphapulse.domain.decision.decisions import (
     CalibrationFitted,
     CastVote,
@@ -152,19 +153,20 @@ OUTCOME = Outcome(
     unseen_until=0,
     position=1_100,
 )
+STRATEGY = StrategyDefined(
+    name="default",
+    version=2,
+    owner="research",
+    description="To begin with.",
+    timeframes=(5,),
+    voters=(VoterChoice(name="trend", kind="technical.trend", parameters={"least": 20.0}, version=1),),
+    geometries=(Geometry(stop_atr=1.5, target_atr=1.5, horizon_bars=48),),
+    adaptations=(Adaptation(name="thin", volume="low", change={"size": 0.5}),),
+    code_versions={"atr": 1},
+    digest="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+)
 EXAMPLES: tuple[object, ...] = (
-    StrategyDefined(
-        name="default",
-        version=2,
-        owner="research",
-        description="To begin with.",
-        timeframes=(5,),
-        voters=(VoterChoice(name="trend", kind="technical.trend", parameters={"least": 20.0}, version=1),),
-        geometries=(Geometry(stop_atr=1.5, target_atr=1.5, horizon_bars=48),),
-        adaptations=(Adaptation(name="thin", volume="low", change={"size": 0.5}),),
-        code_versions={"atr": 1},
-        digest="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-    ),
+    STRATEGY,
     StrategyRetired(name="default", version=1, reason="replaced by version 2"),
     DECISION,
     ParametersAdapted(
@@ -248,5 +250,28 @@ EXAMPLES: tuple[object, ...] = (
         number=7,
         confidence=0.86,
         outcome=OUTCOME,
+    ),
+    TrialRecorded(
+        strategy="default",
+        trial="5d41402abc4b2a76",
+        kind="walk_forward",
+        group="7d793037a0760186",
+        configuration=STRATEGY,
+        source="bars.csv",
+        sha256=(STRATEGY.digest,),
+        first_position=1,
+        last_position=1_200,
+        first_time=_TIME,
+        last_time=_TIME + 86_400_000_000_000,
+        settings={"latency_ms": 250.0},
+        decisions=12,
+        signals=3,
+        trades=2,
+        decisions_digest=STRATEGY.digest,
+        outcomes_digest=STRATEGY.digest,
+        days=2,
+        sharpe=0.125,
+        figures={"win_rate": 0.5, "calmar": None},
+        code_version="0.1.0",
     ),
 )
