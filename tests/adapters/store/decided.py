@@ -1,5 +1,6 @@
 """What decisions put into the log: an example of each event, and any such event for properties."""
 
+from types import UnionType
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -35,12 +36,14 @@ DECIDED = (
     ExitRecommended,
     SignalClosed,
     OutcomeRecorded,
+    TrialRecorded,
 )
 _PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(max_size=20),
     int: st.integers(-(1 << 63), (1 << 63) - 1),
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
+    type(None): st.none(),
 }
 
 
@@ -54,6 +57,8 @@ def any_of(type_: Any) -> st.SearchStrategy[Any]:
             return _PLAIN[type_]
         case origin, (item, last) if origin is tuple and last is ...:
             return st.lists(any_of(item), max_size=2).map(tuple)
+        case origin, items if origin is UnionType:
+            return st.one_of(*map(any_of, items))
         case origin, items if origin is tuple:
             return st.tuples(*map(any_of, items))
         case _, (key, value):
