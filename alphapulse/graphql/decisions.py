@@ -27,7 +27,7 @@ from alphapulse.graphql.event_feed import MAX_EVENTS, EventFeed
 from alphapulse.graphql.fanout import Stream, Watch
 from alphapulse.graphql.paging import Connection, connection, page_size, window
 from alphapulse.graphql.scalars import Json, Position, Time
-from alphapulse.graphql.signals import as_of_page, bounded, check_after, of_strategy, page_of
+from alphapulse.graphql.signals import as_of_page, bounded, check_watch, of_strategy, page_of
 from alphapulse.projections import decision_queries
 from alphapulse.projections.claim_queries import Judged, judged_claims
 from alphapulse.projections.decision_queries import At, Wanted
@@ -36,9 +36,10 @@ MAX_DECISIONS = 200
 DEFAULT_DECISIONS = 20
 MAX_OUTCOMES = 1_000
 DEFAULT_OUTCOMES = 100
-MAX_CALIBRATIONS = 100
+MAX_CALIBRATIONS = 10
+MAX_ADAPTATIONS = 100
 MAX_BINS = 50
-MAX_STRATEGIES = 500
+MAX_STRATEGIES = 100
 
 
 @strawberry.type(description="Claims from `low` to `high`, and how often they came true.")
@@ -271,7 +272,7 @@ class DecisionQuery:
     @strawberry.field(
         description="How well the claims of a strategy were met, of signals only unless `candidates`; "
         f"and its last calibrations. At most {MAX_BINS} bins.",
-        metadata={**READ, "size": MAX_CALIBRATIONS // 10},
+        metadata={**READ, "size": MAX_CALIBRATIONS},
     )
     async def calibration(
         self,
@@ -292,13 +293,13 @@ class DecisionQuery:
         async with answered(), info.context.services.reads.connection() as db:
             judged = await judged_claims(db, wanted, as_of=moment, bins=bins)
             fitted = await decision_queries.calibrations(
-                db, strategy, version=version, as_of=judged.position, limit=MAX_CALIBRATIONS // 10
+                db, strategy, version=version, as_of=judged.position, limit=MAX_CALIBRATIONS
             )
         return _report(judged, [calibration_of(each) for each in fitted])
 
     @strawberry.field(
         description="Changes of the parameters that markets are decided with, the newest first.",
-        metadata={**READ, "size": 100},
+        metadata={**READ, "size": MAX_ADAPTATIONS},
     )
     async def adaptations(
         self,
@@ -310,7 +311,7 @@ class DecisionQuery:
         wanted = _wanted(strategy, None, instrument, None, None, None, None)
         moment = await position_of(info.context.services.store, as_of)
         async with answered(), info.context.services.reads.connection() as db:
-            found = await decision_queries.adaptations(db, wanted, as_of=moment, limit=100)
+            found = await decision_queries.adaptations(db, wanted, as_of=moment, limit=MAX_ADAPTATIONS)
         return [
             Adaptation(
                 strategy=each.event.strategy,
@@ -328,7 +329,8 @@ class DecisionQuery:
         ]
 
     @strawberry.field(
-        description="Versions of strategies, by name and version.", metadata={**READ, "size": 50}
+        description=f"Versions of strategies, by name and version: the first {MAX_STRATEGIES}.",
+        metadata={**READ, "size": MAX_STRATEGIES},
     )
     async def strategies(
         self, info: Info, name: str | None = None, as_of: AsOf | None = None
@@ -379,7 +381,7 @@ class DecisionSubscription:
         self, info: Info, strategy: str | None = None, after: Position | None = None
     ) -> AsyncIterator[DecisionUpdate]:
         services = info.context.services
-        await check_after(info, after)
+        await check_watch(info, strategy, after)
 
         def feed() -> EventFeed:
             return EventFeed(
@@ -397,7 +399,7 @@ class DecisionSubscription:
         self, info: Info, strategy: str | None = None, after: Position | None = None
     ) -> AsyncIterator[OutcomeUpdate]:
         services = info.context.services
-        await check_after(info, after)
+        await check_watch(info, strategy, after)
 
         def feed() -> EventFeed:
             return EventFeed(

@@ -1,13 +1,24 @@
 """Events of some names, live: every one of them, in updates that say where to resume.
 
 The feed reads the log itself, so what is committed is told, however far the read models have come. Slow
-subscribers are never skipped: they end with the position to resume after.
+subscribers are never skipped: they end with the position to resume after. An event that cannot be read is
+passed over and logged: it would hold up all that come after it, for everybody and for ever.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 
-from alphapulse.domain.ports import Decode, EventStore, Recorded
+from alphapulse.domain.ports import (
+    Decode,
+    EventStore,
+    Recorded,
+    StoredRecord,
+    UndecodableEvent,
+    UnknownEvent,
+)
 from alphapulse.graphql.fanout import Update
+
+log = logging.getLogger("alphapulse.graphql")
 
 MAX_EVENTS = 100  # in one update
 _POLL_S = 2.0
@@ -58,8 +69,14 @@ class EventFeed:
 
     async def _read(self, after: int, until: int | None) -> tuple[int, list[Recorded]]:
         page = await self._store.read(after, until=until, limit=MAX_EVENTS, names=self._names)
-        events = [self._decode(record) for record in page.records]
-        return page.scanned_to, [event for event in events if self._keep(event)]
+        return page.scanned_to, [event for event in self._decoded(page.records) if self._keep(event)]
+
+    def _decoded(self, records: Sequence[StoredRecord]) -> Iterator[Recorded]:
+        for record in records:
+            try:
+                yield self._decode(record)
+            except (UnknownEvent, UndecodableEvent) as error:
+                log.error("position %d is passed over: %s", record.position, error)
 
     def _update(self, previous: int, position: int, events: Sequence[Recorded]) -> Update:
         return Update(previous, position, self._render(previous, position, events))

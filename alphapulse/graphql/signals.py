@@ -6,6 +6,7 @@ from typing import Annotated, cast
 
 import strawberry
 
+from alphapulse.domain.decision.strategy import stream_of as strategy_stream
 from alphapulse.domain.ports import Recorded
 from alphapulse.domain.signals.signal import ExitRecommended, SignalClosed, SignalIssued
 from alphapulse.graphql.access import READ
@@ -300,7 +301,7 @@ class SignalSubscription:
         self, info: Info, strategy: str | None = None, after: Position | None = None
     ) -> AsyncIterator[SignalUpdate]:
         services = info.context.services
-        await check_after(info, after)
+        await check_watch(info, strategy, after)
 
         def feed() -> EventFeed:
             return EventFeed(services.store, services.decode, NAMES, of_strategy(strategy), update_of)
@@ -313,7 +314,11 @@ def of_strategy(strategy: str | None) -> Keep:
     return lambda recorded: strategy is None or recorded.event.strategy == strategy
 
 
-async def check_after(info: Info, after: int | None) -> None:
-    """Raises UserError where ``after`` lies beyond the end of the log."""
-    if after is not None and after > (head := await info.context.services.store.head()):
+async def check_watch(info: Info, strategy: str | None, after: int | None) -> None:
+    """Raises UserError for a strategy that nobody defined: each name would be a feed of its own; and where
+    ``after`` lies beyond the end of the log."""
+    store = info.context.services.store
+    if strategy is not None and not await store.version(strategy_stream(strategy)):
+        raise UserError(f"there is no strategy {strategy!r}")
+    if after is not None and after > (head := await store.head()):
         raise UserError(f"after {after} lies beyond the end of the log, {head}")

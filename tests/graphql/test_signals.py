@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from alphapulse.adapters.store.codec import codec
 from alphapulse.projections.decision_queries import folded_to
@@ -62,6 +63,10 @@ async def folded(market: Market, *events: Any) -> int:
 
     await eventually(is_there)
     return position
+
+
+async def defined(api: Api) -> int:
+    return await append(api, like_sample("strategy.defined.v1", name="trial", version=1))
 
 
 @pytest.fixture
@@ -177,6 +182,7 @@ async def test_strategies_show_their_definition(market: Market) -> None:
 
 async def test_new_signals_come_live_the_surest_first_and_changes_after_them(api: Api) -> None:
     """Without any read model running: what is committed is told."""
+    await defined(api)
     async with subscriber(api.port) as peer:
         await peer.subscribe(LIVE)
         assert (await peer.next())["signals"]["issued"] == []
@@ -193,6 +199,7 @@ async def test_new_signals_come_live_the_surest_first_and_changes_after_them(api
 
 
 async def test_a_subscriber_resumes_after_a_position_and_misses_nothing(api: Api) -> None:
+    await defined(api)
     made = [decision(n) for n in range(1, 6)]
     positions = [await append(api, each, issued(each, n)) for n, each in enumerate(made, 1)]
     async with subscriber(api.port) as peer:
@@ -204,10 +211,40 @@ async def test_a_subscriber_resumes_after_a_position_and_misses_nothing(api: Api
 
 
 async def test_resuming_beyond_the_end_of_the_log_is_refused(api: Api) -> None:
+    head = await defined(api)
     async with subscriber(api.port) as peer:
         await peer.subscribe(LIVE, {"after": 99})
         message = await peer.receive()
-        assert "after 99 lies beyond the end of the log, 0" in str(message)
+        assert f"after 99 lies beyond the end of the log, {head}" in str(message)
+
+
+@pytest.mark.parametrize("what", ["signals { issued { number } }", "decisions { decisions { id } }"])
+async def test_a_strategy_that_nobody_defined_is_not_watched(api: Api, what: str) -> None:
+    """Each name would be a feed of its own that reads the log."""
+    async with subscriber(api.port) as peer:
+        field, _, rest = what.partition(" ")
+        await peer.subscribe(f'subscription {{ {field}(strategy: "nonsense") {rest} }}')
+        assert "there is no strategy 'nonsense'" in str(await peer.receive())
+
+
+@pytest.mark.logs_errors
+async def test_an_event_that_cannot_be_read_does_not_hold_up_those_after_it(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, damaged, last = (decision(number) for number in (1, 2, 3))
+    begin = await append(api, first)
+    stream, store = stream_of(damaged), api.services.store
+    new = codec.new_event(stream, await store.version(stream) + 1, damaged)
+    (record,) = await store.append([replace(new, state=b"{}")])
+    await append(api, last)
+    async with subscriber(api.port) as peer:
+        query = "subscription($after: Position) { decisions(after: $after) { decisions { id } } }"
+        await peer.subscribe(query, {"after": begin})
+        got: list[str] = []
+        while not got:
+            got += [each["id"] for each in (await peer.next())["decisions"]["decisions"]]
+    assert got == [last.decision]
+    assert f"position {record.position} is passed over" in caplog.text
 
 
 async def test_decisions_and_outcomes_come_live_too(api: Api) -> None:
