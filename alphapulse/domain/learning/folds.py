@@ -49,5 +49,10 @@ def walk_forward(known: Int64s, label_known: Int64s, folds: int, embargo: int) -
     for begin, end in zip(edges, [*edges[1:], count], strict=True):
         if begin < end:
             cutoff = int(known[begin])
-            fit = np.flatnonzero((known < cutoff) & (label_known <= cutoff - embargo))
+            fit = np.flatnonzero(settled(known, label_known, cutoff, embargo))
             yield Fold(fit, np.arange(begin, end), cutoff)
+
+
+def settled(known: Int64s, label_known: Int64s, cutoff: int, embargo: int) -> NDArray[np.bool_]:
+    """Which rows (n,) may be learnt from at ``cutoff``: their labels were known ``embargo`` before it."""
+    return (known < cutoff) & (label_known <= cutoff - embargo)
