@@ -1,6 +1,6 @@
 """What desks work with: contexts of their voters, and the way of their outputs into the log."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from alphapulse.domain.decision.decisions import DecisionMade
@@ -9,8 +9,8 @@ from alphapulse.domain.decision.reference import ReferenceSource
 from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.ports import EventStore, Fence, Recorded
 from alphapulse.domain.signals.engine import ContextSource, Output
-from alphapulse.domain.signals.entering import Terms
-from alphapulse.processes.deciding import Job, Record, Seat, source_of
+from alphapulse.domain.signals.entering import Terms, TermsOf
+from alphapulse.processes.deciding import Job, MakeContexts, Record, Seat, source_of
 from alphapulse.processes.issuing import Issuer
 
 PAGE_EVENTS = 500  # read at once
@@ -24,12 +24,17 @@ def contexts_of(strategy: StrategyDefined) -> Sequence[ContextSource]:
     return contexts
 
 
-def recorder(store: EventStore, seat: Seat, fence: Fence | None = None) -> Record:
-    """Appends what a desk puts out, with signals where the book of the strategy allows them."""
+def terms_of(seat: Seat) -> TermsOf:
+    """What the seat knows of other markets when its book has to answer."""
 
     def terms(decision: DecisionMade) -> Terms:
-        alike = seat.desk.returns.alike(decision.instrument, decision.position)
-        return Terms(correlations=alike)
+        return Terms(correlations=seat.desk.returns.alike(decision.instrument, decision.position))
+
+    return terms
+
+
+def recorder(store: EventStore, seat: Seat, fence: Fence | None = None) -> Record:
+    """Appends what a desk puts out, with signals where the book of the strategy allows them."""
 
     def cause(position: int) -> Recorded | None:
         record = seat.records.get(position)
@@ -45,7 +50,7 @@ def recorder(store: EventStore, seat: Seat, fence: Fence | None = None) -> Recor
             recorded_at=record.recorded_at,
         )
 
-    issuer = Issuer(store, seat.job.strategy, part=seat.job.part, terms=terms)
+    issuer = Issuer(store, seat.job.strategy, part=seat.job.part, terms=terms_of(seat))
 
     async def write(outputs: Sequence[Output]) -> None:
         await issuer.issue(outputs, cause=cause, fence=fence)
@@ -71,14 +76,28 @@ async def once(
         CannotRun: this code cannot run the strategy.
         Diverged: the log holds another decision than follows from it.
     """
-    seat = await Seat.taken(store, replace(job, position=0) if is_dry else job, contexts_of(job.strategy))
-    source = source_of(store, job, until=upto)
-    write = recorder(store, seat)
-    while seat.desk.position < upto:
-        page = await source.next(seat.desk.position, limit=PAGE_EVENTS, timeout_s=1.0)
-        outputs = await seat.take(page)
+    write: Record | None = None
+    async for seat, outputs in replay(store, replace(job, position=0) if is_dry else job, upto):
         if not is_dry:
+            write = write or recorder(store, seat)
             await write(outputs)
         for output in outputs:
             take(output.event)
         tell(seat.desk.position)
+
+
+async def replay(
+    store: EventStore, job: Job, upto: int, contexts: MakeContexts = contexts_of
+) -> AsyncIterator[tuple[Seat, list[Output]]]:
+    """What ``job`` puts out over the log up to position ``upto``, from its beginning, page by page.
+
+    The seat is the same one all the time. Nothing is recorded.
+
+    Raises:
+        CannotRun: this code cannot run the strategy.
+    """
+    seat = await Seat.taken(store, job, contexts(job.strategy))
+    source = source_of(store, job, until=upto)
+    while seat.desk.position < upto:
+        page = await source.next(seat.desk.position, limit=PAGE_EVENTS, timeout_s=1.0)
+        yield seat, await seat.take(page)

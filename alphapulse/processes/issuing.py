@@ -6,32 +6,25 @@ and answers anew.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID, uuid5
 
 import msgspec
 
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.limits import MAX_COMMIT_BYTES, MAX_COMMIT_EVENTS
-from alphapulse.domain.decision.decisions import CalibrationFitted, DecisionMade, calibration_stream
-from alphapulse.domain.decision.decisions import stream_of as decisions_stream
+from alphapulse.domain.decision.decisions import DecisionMade
 from alphapulse.domain.decision.strategy import StrategyDefined
-from alphapulse.domain.ports import EventStore, Fence, NewEvent, Recorded, StoredRecord, VersionConflict
-from alphapulse.domain.signals import book as books
+from alphapulse.domain.ports import EventStore, Fence, NewEvent, StoredRecord, VersionConflict
 from alphapulse.domain.signals.book import Book, book_of_signals
 from alphapulse.domain.signals.engine_events import ExitSuggested, Output
-from alphapulse.domain.signals.entering import Entry, OutOfStep, Terms, TermsOf, as_given, entered, units
-from alphapulse.domain.signals.signal import ExitRecommended, SignalClosed, SignalIssued
-from alphapulse.domain.signals.signal import stream_of as signals_stream
-from alphapulse.processes.transact import correlation_of
+from alphapulse.domain.signals.entering import OutOfStep, Terms, TermsOf, as_given, entered, units
+from alphapulse.processes.scribe import Cause, Scribe, no_cause
 
 TRIES = 100  # at one append: each time somebody else got a number
 _PAGE = 500
-_IDS = UUID("c1ab8a52-43f3-5d4f-93f5-4f6f1c1b7a30")  # namespace of the ids of these events, chosen once
 
 Unit = Sequence[Output]
-Cause = Callable[[int], Recorded | None]  # the market event at a position
 
 
 class Diverged(Exception):
@@ -93,10 +86,6 @@ def nothing_known(_: DecisionMade) -> Terms:
     return Terms()
 
 
-def no_cause(_: int) -> None:
-    return None
-
-
 class Issuer:
     """For one part of one strategy version; keeps its book and the ends of its streams from call to call.
 
@@ -115,9 +104,9 @@ class Issuer:
     ) -> None:
         if tries < 1:
             raise ValueError(f"{tries} tries")
-        self._store, self._strategy, self._part, self._terms = store, strategy, part, terms
-        self._actor, self._tries = actor, tries
-        self._signals = signals_stream(strategy.name)
+        self._store, self._strategy, self._terms = store, strategy, terms
+        self._scribe, self._tries = Scribe(strategy, part, actor), tries
+        self._signals = self._scribe.signals
         self._book, self._version = book_of_signals.initial, 0
         self._ends: dict[str, int] = {}  # the last version of each stream, where it is known
 
@@ -182,7 +171,7 @@ class Issuer:
         given: defaultdict[str, dict[int, Output]] = defaultdict(dict)
         rest: list[Output] = []
         for output in outputs:
-            stream = self._stream(output)
+            stream = self._scribe.stream(output)
             if stream not in self._ends:
                 self._ends[stream] = await self._store.version(stream)
             if output.ordinal > self._ends[stream] or isinstance(output.event, ExitSuggested):
@@ -200,7 +189,7 @@ class Issuer:
         for output in outputs:
             if isinstance(output.event, ExitSuggested):
                 continue
-            stream = self._stream(output)
+            stream = self._scribe.stream(output)
             last = ends.get(stream, self._ends[stream])
             if output.ordinal != last + 1:
                 raise OutOfStep(f"{stream} has {last} events, the next one given is number {output.ordinal}")
@@ -229,8 +218,8 @@ class Issuer:
         size = 0
         for unit in waiting:
             found = entered(unit, chunk.book, self._strategy, self._terms)
-            own = [event for entry in found.entries for event in self._own(entry, cause)]
-            caused = list(self._caused([found.entries[i] for i in found.order], chunk.version, cause))
+            own = [event for entry in found.entries for event in self._scribe.own(entry, cause)]
+            caused = list(self._scribe.caused(found, chunk.version, cause))
             size += sum(len(event.state) for event in (*own, *caused))
             events = [*chunk.events, *own, *caused]
             if chunk.units and (size > MAX_COMMIT_BYTES or len(events) > MAX_COMMIT_EVENTS):
@@ -247,78 +236,11 @@ class Issuer:
             )
         return chunk
 
-    def _own(self, entry: Entry, cause: Cause) -> Iterator[NewEvent]:
-        """What goes to the stream of the output."""
-        if entry.written is None:
-            return
-        stream, origin = self._stream(entry.output), cause(entry.output.position)
-        yield _checked(
-            codec.new_event(
-                stream,
-                entry.output.ordinal,
-                entry.written,
-                event_id=_id(stream, entry.output.ordinal),
-                cause_id=origin.envelope.event_id if origin else None,
-                correlation_id=correlation_of(origin),
-                actor=self._actor,
-            )
-        )
-
-    def _caused(self, entries: Sequence[Entry], version: int, cause: Cause) -> Iterator[NewEvent]:
-        """What goes to the stream of the signals, after ``version``."""
-        for entry in filter(lambda entry: entry.caused, entries):
-            origin = _id(self._stream(entry.output), entry.output.ordinal)
-            for event in entry.caused:
-                version += 1
-                yield _checked(
-                    codec.new_event(
-                        self._signals,
-                        version,
-                        event,
-                        event_id=_id(self._signals, _what(event)),
-                        cause_id=origin,
-                        correlation_id=correlation_of(cause(entry.output.position)) or origin,
-                        actor=self._actor,
-                    )
-                )
-
     def _keep(self, chunk: _Chunk) -> None:
         self._book, self._version = chunk.book, chunk.version
         for event in chunk.events:
             if event.stream != self._signals:
                 self._ends[event.stream] = event.version
-
-    def _stream(self, output: Output) -> str:
-        name, version = self._strategy.name, self._strategy.version
-        if isinstance(output.event, CalibrationFitted):
-            return calibration_stream(name, version, self._part)
-        return decisions_stream(output.instrument, name, version)
-
-
-def _id(stream: str, what: object) -> UUID:
-    return uuid5(_IDS, f"{stream}\n{what}")
-
-
-def _what(event: books.Event) -> str:
-    """Each happens once to a signal: whoever says it again, under whatever number, says the same."""
-    match event:
-        case SignalIssued():
-            return f"issued\n{event.decision}"
-        case ExitRecommended():
-            return f"exit\n{event.number}"
-        case SignalClosed():
-            return f"closed\n{event.decision}"
-
-
-def _checked(event: NewEvent) -> NewEvent:
-    """JSON has no NaN: a number that is none would be null, and the event unreadable for ever.
-
-    Raises:
-        UndecodableEvent: so is this one.
-    """
-    if b"null" in event.state:
-        codec.read(event.name, event.state)
-    return event
 
 
 def _check_same(record: StoredRecord, output: Output) -> None:
