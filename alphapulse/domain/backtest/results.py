@@ -131,7 +131,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     best_sharpe: float | None = None  # per day
     expected_best: float | None = None  # of so many trials without any skill
     deflated: float | None = None  # probability that the best one is more than that
-    overfit: float | None = None  # probability of backtest overfitting
+    overfit: float | None = None  # probability of backtest overfitting: share of the ``logits`` that are <= 0
+    logits: tuple[float, ...] = ()  # of CSCV: the rank out of sample of the best in sample, one a split
     note: str = ""
 
 
