@@ -29,7 +29,7 @@ DAY = splits.DAY_NS
 def test_walk_forward_windows_are_those_of_skfolio(
     train: int, test: int, apart: int, more: int, partial: bool, is_anchored: bool
 ) -> None:
-    """skfolio puts the purged rows before the train range's end; ours has them in it, and is longer by that."""
+    """skfolio puts the purged rows before the train range's end; ours has them in it, and is longer."""
     count = train + apart + more
     theirs = WalkForward(
         test, train, expand_train=is_anchored, reduce_test=partial, purged_size=apart
