@@ -14,11 +14,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from alphapulse.adapters.boosted_onnx import boosted_edges, boosted_to_onnx
-from alphapulse.domain.analysis.features import SetDefined, State, decide
+from alphapulse.domain.analysis.features import SetDefined, decide
 from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.analysis.models import FittedModel, Trained
 from alphapulse.domain.decision.voters.learned import LOG_ODDS, MODEL_KIND, Learned, pinned_inputs
 from alphapulse.domain.decision.votes import View, kind_of
+from alphapulse.domain.versions import Versions
 from alphapulse.processes import learned_models
 from alphapulse.processes.defining import CORE
 from alphapulse.processes.defining import core as core_set
@@ -58,7 +59,7 @@ def run() -> Iterator[dict[str, Any]]:
 
 
 def _core() -> SetDefined:
-    (defined,) = decide(core_set("benchmark"), State())
+    (defined,) = decide(core_set("benchmark"), Versions())
     assert isinstance(defined, SetDefined)
     assert len(defined.features) == len(CORE)
     return defined

@@ -35,7 +35,6 @@ from alphapulse.domain.decision.strategy import (
     VoterChoice,
     stream_of,
 )
-from alphapulse.domain.decision.strategy_decider import State
 from alphapulse.domain.decision.strategy_decider import strategy as strategy_decider
 from alphapulse.domain.decision.strategy_defaults import default_strategy
 from alphapulse.domain.decision.votes import Kind, View, Vote, register
@@ -43,6 +42,7 @@ from alphapulse.domain.market.columns import BarColumns, TradeColumns
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.timeframes import MINUTE_NS
+from alphapulse.domain.versions import Versions
 from alphapulse.processes.decide import contexts_of, once, recorder
 from alphapulse.processes.desks import jobs_of, run_decide
 from benchmarks.history import peak_mb
@@ -127,7 +127,7 @@ async def _once(url: str, part: int, upto: int | None = None) -> int:
 async def filled(url: str, days: int) -> None:
     """The strategy, then day after day the bars of every market."""
     command = msgspec.structs.replace(default_strategy("bench", timeframes=(1,)), parts=PARTS)
-    (defined,) = strategy_decider.decide(command, State())
+    (defined,) = strategy_decider.decide(command, Versions())
     rngs = [np.random.default_rng(number) for number in range(MARKETS)]
     last = np.full(MARKETS, 4_000_000.0)
     async with PostgresEventStore(url) as store:
@@ -180,7 +180,7 @@ def eager() -> StrategyDefined:
     seat = VoterChoice(name="always", kind=ALWAYS.name)
     command = default_strategy("bench", timeframes=(1,))
     (defined,) = strategy_decider.decide(
-        msgspec.structs.replace(command, voters=(*command.voters, seat)), State()
+        msgspec.structs.replace(command, voters=(*command.voters, seat)), Versions()
     )
     assert isinstance(defined, StrategyDefined)
     return msgspec.structs.replace(

@@ -54,14 +54,15 @@ def compile_deciding() -> str:
     import numpy as np
 
     from alphapulse.domain.decision.strategy import StrategyDefined
-    from alphapulse.domain.decision.strategy_decider import State, strategy
+    from alphapulse.domain.decision.strategy_decider import strategy
     from alphapulse.domain.decision.strategy_defaults import default_strategy
     from alphapulse.domain.market.events import TradesObserved
     from alphapulse.domain.market.generate import TapeSpec, tape
     from alphapulse.domain.market.instrument import Instrument
     from alphapulse.domain.signals.engine import Engine
+    from alphapulse.domain.versions import Versions
 
-    (defined,) = strategy.decide(default_strategy("compiling", timeframes=(1,)), State())
+    (defined,) = strategy.decide(default_strategy("compiling", timeframes=(1,)), Versions())
     assert isinstance(defined, StrategyDefined)
     learning = msgspec.structs.replace(defined.learning, least=20)  # so that it calibrates, too
     eager = msgspec.structs.replace(defined, min_consensus=0.01, quorum=0.5, learning=learning)

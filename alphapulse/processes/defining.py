@@ -1,7 +1,5 @@
 """Feature sets into the log: define, retire, the default set, and sets in files."""
 
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +15,16 @@ from alphapulse.domain.analysis.features import (
     Feature,
     RetireSet,
     SetDefined,
-    State,
     digest_of,
     feature_of,
     feature_set,
-    in_use,
     stream_of,
 )
 from alphapulse.domain.market.timeframes import TIMEFRAMES
 from alphapulse.domain.ports import EventStore, Recorded
+from alphapulse.domain.versions import Versions
+from alphapulse.processes.definition_files import read_definition
 from alphapulse.processes.transact import load, transact
-
-MAX_FILE_BYTES = 1_000_000
 
 
 class TooManySets(Exception):
@@ -72,11 +68,11 @@ def _of(recorded: Recorded) -> Defined:
 
 async def _there(store: EventStore, command: DefineSet) -> Defined:
     """The version of this content that is in use."""
-    (complete,) = feature_set.decide(command, State())
+    (complete,) = feature_set.decide(command, Versions())
     assert isinstance(complete, SetDefined), "a set that is not there yet is defined"
     state, _ = await load(store, feature_set, stream_of(command.name))
     digest = digest_of(complete.timeframes, complete.features)
-    version = in_use(state, digest)
+    version = state.in_use(digest)
     assert version is not None, "nothing was new, so it is there"
     return Defined(version, digest, None)
 
@@ -101,17 +97,7 @@ def from_file(path: Path, *, owner: str) -> DefineSet:
         BadFeatureSet: the file does not say what a set is.
         OSError: it cannot be read.
     """
-    data = path.read_bytes()
-    if len(data) > MAX_FILE_BYTES:
-        raise BadFeatureSet(f"{path} has {len(data):,} bytes, a set takes at most {MAX_FILE_BYTES:,}")
-    try:
-        content = tomllib.loads(data.decode()) if path.suffix == ".toml" else json.loads(data)
-    except ValueError as error:
-        raise BadFeatureSet(f"{path}: {error}") from None
-    try:
-        return from_content(content, owner=owner)
-    except BadFeatureSet as error:
-        raise BadFeatureSet(f"{path}: {error}") from None
+    return read_definition(path, lambda content: from_content(content, owner=owner), BadFeatureSet)
 
 
 class _FeatureText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,24 +1,21 @@
 """Strategies into the log: define, retire, the default one, and strategies in files."""
 
-import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.decision.strategy_decider import (
     DefineStrategy,
     RetireStrategy,
-    State,
-    in_use,
     strategy,
     stream_for,
 )
 from alphapulse.domain.decision.strategy_limits import BadStrategy
 from alphapulse.domain.decision.strategy_text import from_content
 from alphapulse.domain.ports import EventStore
+from alphapulse.domain.versions import Versions
+from alphapulse.processes.definition_files import read_definition
 from alphapulse.processes.transact import load, transact
-
-MAX_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +39,12 @@ async def define(store: EventStore, command: DefineStrategy, *, actor: str = "sy
     if events:
         (recorded,) = events
         return Defined(recorded.event.version, recorded.event.digest, recorded.event.label, recorded.position)
-    (complete,) = strategy.decide(command, State())
-    assert not isinstance(complete, RetireStrategy)
-    state, _ = await load(store, strategy, stream)
-    version = in_use(state, complete.digest)  # type: ignore[union-attr]
+    (complete,) = strategy.decide(command, Versions())
+    assert isinstance(complete, StrategyDefined)
+    versions, _ = await load(store, strategy, stream)
+    version = versions.in_use(complete.digest)
     assert version is not None, "nothing was new, so it is there"
-    return Defined(version, complete.digest, complete.label, None)  # type: ignore[union-attr]
+    return Defined(version, complete.digest, complete.label, None)
 
 
 async def retire(
@@ -70,13 +67,4 @@ def from_file(path: Path, *, owner: str) -> DefineStrategy:
         BadStrategy: the file does not say what a strategy is.
         OSError: it cannot be read.
     """
-    data = path.read_bytes()
-    if len(data) > MAX_FILE_BYTES:
-        raise BadStrategy(f"{path} has {len(data):,} bytes, a strategy takes at most {MAX_FILE_BYTES:,}")
-    try:
-        content = tomllib.loads(data.decode()) if path.suffix == ".toml" else json.loads(data)
-        return from_content(content, owner=owner)
-    except ValueError as error:  # BadStrategy is one
-        raise BadStrategy(f"{path}: {error}") from None
-    except RecursionError:
-        raise BadStrategy(f"{path}: its lists or tables stand too deep in each other") from None
+    return read_definition(path, lambda content: from_content(content, owner=owner), BadStrategy)

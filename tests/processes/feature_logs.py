@@ -10,7 +10,6 @@ from alphapulse.domain.analysis.features import (
     DefineSet,
     SetDefined,
     SetRetired,
-    State,
     decide,
     feature_of,
     stream_of,
@@ -19,6 +18,7 @@ from alphapulse.domain.market.events import FeedConnected, FeedLost, WatermarkPa
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.timeframes import LABELS
 from alphapulse.domain.ports import EventStore, NewEvent
+from alphapulse.domain.versions import Versions
 from tests.projections.market_log import T0, bars, trades
 
 MINUTE = 60_000_000_000
@@ -38,7 +38,7 @@ def set_of(*rules: str, name: str = "s", timeframes: Sequence[int] = (1, 5, 60),
             )  # fmt: skip
         features.append(feature)
     command = DefineSet(name=name, owner="t", description="", timeframes=timeframes, features=features)
-    (defined,) = decide(command, more.get("state", State()))
+    (defined,) = decide(command, more.get("state", Versions()))
     return defined
 
 

@@ -13,7 +13,8 @@ from alphapulse.domain.decision.strategy_decider import UnknownStrategy
 from alphapulse.domain.decision.strategy_defaults import default_strategy
 from alphapulse.domain.decision.strategy_limits import BadStrategy
 from alphapulse.domain.ports import EventStore
-from alphapulse.processes.strategies import MAX_FILE_BYTES, define, from_file, retire
+from alphapulse.processes.definition_files import MAX_FILE_BYTES
+from alphapulse.processes.strategies import define, from_file, retire
 
 COMMAND = default_strategy("first")
 
@@ -75,7 +76,7 @@ def test_a_file_may_be_json_or_toml(tmp_path: Path) -> None:
         ("s.json", b"\xff\xfe\x00", r"s\.json: "),
         ("s.json", b"[]", r"s\.json: a strategy is a table of fields, not list"),
         ("s.json", json.dumps({**SMALL, "risk": {"fees": 1}}).encode(), r"s\.json: risk have no fees"),
-        ("s.json", b" " * (MAX_FILE_BYTES + 1), "has 1,000,001 bytes, a strategy takes at most 1,000,000"),
+        ("s.json", b" " * (MAX_FILE_BYTES + 1), "has 1,000,001 bytes, a definition takes at most 1,000,000"),
     ],
 )
 def test_a_file_that_says_no_strategy_is_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from alphapulse.adapters.store.codec import codec
 from alphapulse.domain.analysis import registry
-from alphapulse.domain.analysis.features import BadFeatureSet, SetDefined, State
+from alphapulse.domain.analysis.features import BadFeatureSet, SetDefined
 from alphapulse.domain.analysis.features import feature_set as feature_set_decider
 from alphapulse.domain.analysis.registry import find
+from alphapulse.domain.versions import Versions
 from alphapulse.processes.rebuilding import open_rebuilder
 from alphapulse.projections import rebuild
 from alphapulse.projections.feature_queries import feature_set, latest
@@ -43,7 +44,7 @@ async def test_a_set_that_this_code_cannot_make_is_kept_with_the_reason_and_give
     world: World,
 ) -> None:
     """Defined under another version of a rule, or one that is gone: neither parked nor made up."""
-    (event,) = feature_set_decider.decide(small(), State())
+    (event,) = feature_set_decider.decide(small(), Versions())
     assert isinstance(event, SetDefined)
     other = msgspec.structs.replace(event.features[0], code_version=99)
     old = msgspec.structs.replace(event, name="old", features=(other, *event.features[1:]))

@@ -17,6 +17,7 @@ from alphapulse.domain.analysis.bars import AFTER_GAP, BACK_FILLED, FEED_DOWN, R
 from alphapulse.domain.analysis.registry import BadParameter, Spec, find
 from alphapulse.domain.decider import Decider
 from alphapulse.domain.market.timeframes import LABELS
+from alphapulse.domain.versions import Versions
 
 MAX_FEATURES = 256  # of a set
 MAX_LAG = 500  # bars
@@ -117,15 +118,7 @@ Event = SetDefined | SetRetired
 Command = DefineSet | RetireSet
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """Digests of the versions 1, 2, 3 … and those that are retired."""
-
-    digests: tuple[str, ...] = ()
-    retired: frozenset[int] = frozenset()
-
-
-def decide(command: Command, state: State) -> Sequence[Event]:
+def decide(command: Command, state: Versions) -> Sequence[Event]:
     """The events that ``command`` causes: none when a version of that content is in use already.
 
     Raises:
@@ -135,7 +128,7 @@ def decide(command: Command, state: State) -> Sequence[Event]:
     match command:
         case DefineSet():
             defined = _defined(command, len(state.digests) + 1)
-            if in_use(state, defined.digest) is not None:
+            if state.in_use(defined.digest) is not None:
                 return []
             if len(state.digests) >= MAX_VERSIONS:
                 raise BadFeatureSet(
@@ -143,7 +136,7 @@ def decide(command: Command, state: State) -> Sequence[Event]:
                 )
             return [defined]
         case RetireSet(name=name, version=version, reason=reason):
-            if not 1 <= version <= len(state.digests):
+            if not state.has(version):
                 raise UnknownFeatureSet(
                     f"no feature set {name!r} version {version}: there are {len(state.digests)} versions"
                 )
@@ -151,23 +144,15 @@ def decide(command: Command, state: State) -> Sequence[Event]:
             return [] if version in state.retired else [SetRetired(name=name, version=version, reason=reason)]
 
 
-def in_use(state: State, digest: str) -> int | None:
-    """The newest version of this content that is not retired."""
-    for version in range(len(state.digests), 0, -1):
-        if state.digests[version - 1] == digest and version not in state.retired:
-            return version
-    return None
-
-
-def evolve(state: State, event: Event) -> State:
+def evolve(state: Versions, event: Event) -> Versions:
     match event:
         case SetDefined(digest=digest):
-            return State((*state.digests, digest), state.retired)
+            return state.defined(digest)
         case SetRetired(version=version):
-            return State(state.digests, state.retired | {version})
+            return state.without(version)
 
 
-feature_set: Decider[Command, State, Event] = Decider(State(), decide, evolve)
+feature_set: Decider[Command, Versions, Event] = Decider(Versions(), decide, evolve)
 
 
 def stream_of(name: str) -> str:

@@ -12,7 +12,6 @@ from hashlib import sha256
 import msgspec
 
 from alphapulse.domain.analysis.features import BadFeatureSet, DefineSet, Feature
-from alphapulse.domain.analysis.features import State as NoVersions
 from alphapulse.domain.analysis.features import decide as define_set
 from alphapulse.domain.analysis.registry import BadParameter, find
 from alphapulse.domain.decider import Decider
@@ -33,6 +32,7 @@ from alphapulse.domain.decision.strategy import (
 )
 from alphapulse.domain.decision.strategy_limits import MAX_TEXT, MAX_VERSIONS, BadStrategy
 from alphapulse.domain.decision.votes import BadVoter, Kind, kind_of
+from alphapulse.domain.versions import Versions
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _NOT_DIGESTED = ("name", "version", "owner", "description", "label", "digest")
@@ -77,15 +77,7 @@ Event = StrategyDefined | StrategyRetired
 Command = DefineStrategy | RetireStrategy
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """Digests of the versions 1, 2, 3 … and those that are retired."""
-
-    digests: tuple[str, ...] = ()
-    retired: frozenset[int] = frozenset()
-
-
-def decide(command: Command, state: State) -> Sequence[Event]:
+def decide(command: Command, state: Versions) -> Sequence[Event]:
     """The events that ``command`` causes: none when a version of that content is in use already.
 
     Raises:
@@ -95,7 +87,7 @@ def decide(command: Command, state: State) -> Sequence[Event]:
     match command:
         case DefineStrategy():
             defined = _defined(command, len(state.digests) + 1)
-            if in_use(state, defined.digest) is not None:
+            if state.in_use(defined.digest) is not None:
                 return []
             if len(state.digests) >= MAX_VERSIONS:
                 raise BadStrategy(
@@ -103,7 +95,7 @@ def decide(command: Command, state: State) -> Sequence[Event]:
                 )
             return [defined]
         case RetireStrategy(name=name, version=version, reason=reason):
-            if not 1 <= version <= len(state.digests):
+            if not state.has(version):
                 raise UnknownStrategy(
                     f"no strategy {name!r} version {version}: there are {len(state.digests)} versions"
                 )
@@ -115,23 +107,15 @@ def decide(command: Command, state: State) -> Sequence[Event]:
             )
 
 
-def evolve(state: State, event: Event) -> State:
+def evolve(state: Versions, event: Event) -> Versions:
     match event:
         case StrategyDefined(digest=digest):
-            return State((*state.digests, digest), state.retired)
+            return state.defined(digest)
         case StrategyRetired(version=version):
-            return State(state.digests, state.retired | {version})
+            return state.without(version)
 
 
-strategy: Decider[Command, State, Event] = Decider(State(), decide, evolve)
-
-
-def in_use(state: State, digest: str) -> int | None:
-    """The newest version of this content that is not retired."""
-    for version in range(len(state.digests), 0, -1):
-        if state.digests[version - 1] == digest and version not in state.retired:
-            return version
-    return None
+strategy: Decider[Command, Versions, Event] = Decider(Versions(), decide, evolve)
 
 
 def stream_for(name: str) -> str:
@@ -233,7 +217,7 @@ def _check_inputs(voter: str, inputs: Sequence[Feature], timeframes: Sequence[in
     for timeframe in timeframes if inputs else ():
         command = DefineSet(name="inputs", owner="", description="", timeframes=(timeframe,), features=inputs)
         try:
-            define_set(command, NoVersions())
+            define_set(command, Versions())
         except BadFeatureSet as error:
             raise BadStrategy(
                 f"what voter {voter} looks at, on bars of {timeframe} minutes: {error}"

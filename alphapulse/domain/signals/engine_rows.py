@@ -23,7 +23,6 @@ from alphapulse.domain.analysis.features import (
     DefineSet,
     Feature,
     SetDefined,
-    State,
     decide,
     problem_of,
 )
@@ -34,6 +33,7 @@ from alphapulse.domain.decision.consensus import SILENT
 from alphapulse.domain.decision.strategy import StrategyDefined, VoterChoice
 from alphapulse.domain.decision.strategy_limits import MAX_SEATS
 from alphapulse.domain.decision.votes import CONTEXT, BadVoter, BadVoterModel, View, Vote, Voter, kind_of
+from alphapulse.domain.versions import Versions
 
 VOTED = 4_096  # rows that are voted on at once
 
@@ -176,7 +176,7 @@ def _defined(who: str, timeframe: int, features: Sequence[Feature]) -> SetDefine
         name="engine", owner="engine", description="", timeframes=(timeframe,), features=features
     )
     try:
-        (defined,) = decide(command, State())
+        (defined,) = decide(command, Versions())
     except BadFeatureSet as error:
         raise CannotRun(f"{who}: {error}") from None
     assert isinstance(defined, SetDefined)

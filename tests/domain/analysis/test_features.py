@@ -17,7 +17,6 @@ from alphapulse.domain.analysis.features import (
     RetireSet,
     SetDefined,
     SetRetired,
-    State,
     UnknownFeatureSet,
     decide,
     evolve,
@@ -28,12 +27,13 @@ from alphapulse.domain.analysis.features import (
     warm_up,
 )
 from alphapulse.domain.analysis.registry import find
+from alphapulse.domain.versions import Versions
 
 RSI = Feature(name="rsi", rule="rsi")
 COMMAND = DefineSet(name="mine", owner="me", description="", timeframes=(60, 1), features=(RSI,))
 
 
-def defined(command: DefineSet = COMMAND, state: State = State()) -> SetDefined:  # noqa: B008
+def defined(command: DefineSet = COMMAND, state: Versions = Versions()) -> SetDefined:  # noqa: B008
     (event,) = decide(command, state)
     assert isinstance(event, SetDefined)
     return event
@@ -50,7 +50,7 @@ def test_a_definition_is_complete() -> None:
 
 
 def test_the_same_content_again_is_no_new_version() -> None:
-    state = evolve(State(), defined())
+    state = evolve(Versions(), defined())
     assert decide(COMMAND, state) == []
     assert decide(replace(COMMAND, features=(replace_feature(RSI, parameters={"period": 14}),)), state) == []
     assert decide(replace(COMMAND, owner="you", description="other words"), state) == []
@@ -73,7 +73,7 @@ def replace_feature(feature: Feature, **changes: Any) -> Feature:
 )
 def test_other_content_is_the_next_version(other: DefineSet) -> None:
     first = defined()
-    second = defined(other, evolve(State(), first))
+    second = defined(other, evolve(Versions(), first))
     assert second.version == 2
     assert second.digest != first.digest
 
@@ -82,7 +82,7 @@ def test_the_digest_covers_the_code_version(monkeypatch: pytest.MonkeyPatch) -> 
     first = defined()
     known = replace(find("rsi"), code_version=find("rsi").code_version + 1)
     monkeypatch.setitem(registered(), "rsi", known)
-    second = defined(COMMAND, evolve(State(), first))
+    second = defined(COMMAND, evolve(Versions(), first))
     assert second.digest != first.digest
     assert problem_of(second) is None
     assert "define the set again" in str(problem_of(first))
@@ -107,7 +107,7 @@ def test_a_retired_version_comes_back_under_a_new_number() -> None:
 
 
 def test_retiring_twice_changes_nothing_and_unknown_versions_are_refused() -> None:
-    state = evolve(State(), defined())
+    state = evolve(Versions(), defined())
     command = RetireSet(name="mine", version=1, reason="old")
     (event,) = decide(command, state)
     assert event == SetRetired(name="mine", version=1, reason="old")
@@ -147,14 +147,14 @@ def with_feature(**changes: Any) -> DefineSet:
 )
 def test_what_can_not_be_defined_is_refused_with_its_values(command: DefineSet, message: str) -> None:
     with pytest.raises(BadFeatureSet, match=message):
-        decide(command, State())
+        decide(command, Versions())
 
 
 def test_the_limits_themselves_are_allowed() -> None:
     many = [Feature(name=f"f{n}", rule="rsi", lag=n % (MAX_LAG + 1)) for n in range(MAX_FEATURES)]
     assert len(defined(replace(COMMAND, features=many, description="x" * MAX_TEXT)).features) == MAX_FEATURES
-    full = State(digests=("x",) * MAX_VERSIONS)
-    assert defined(COMMAND, State(digests=full.digests[1:])).version == MAX_VERSIONS
+    full = Versions(digests=("x",) * MAX_VERSIONS)
+    assert defined(COMMAND, Versions(digests=full.digests[1:])).version == MAX_VERSIONS
     with pytest.raises(BadFeatureSet, match=f"mine has {MAX_VERSIONS} versions"):
         decide(COMMAND, full)
 
@@ -172,7 +172,7 @@ def test_the_limits_themselves_are_allowed() -> None:
 def test_a_feature_can_be_written_in_one_line(text: str, name: str, rule: str, output: str) -> None:
     feature = feature_of(text)
     assert (feature.name, feature.rule, feature.output) == (name, rule, output)
-    decide(replace(COMMAND, features=(feature,)), State())
+    decide(replace(COMMAND, features=(feature,)), Versions())
 
 
 @pytest.mark.parametrize("text", ["rsi(", "nothing", "rsi(period=x)", "rsi(1,2,3)"])

@@ -5,10 +5,11 @@ from typing import Any
 import msgspec
 from onnx import TensorProto, helper
 
-from alphapulse.domain.analysis.features import DefineSet, Feature, SetDefined, State, decide
+from alphapulse.domain.analysis.features import DefineSet, Feature, SetDefined, decide
 from alphapulse.domain.analysis.models import FittedModel, Trained
 from alphapulse.domain.decision.rules import seen
 from alphapulse.domain.decision.voters.learned import LOG_ODDS, MODEL_KIND, pinned_inputs, register_learned
+from alphapulse.domain.versions import Versions
 from alphapulse.processes.learned_models import open_learned
 
 TIMEFRAME = 5
@@ -73,7 +74,7 @@ def graph_of(nodes: list[Any], width: int, outputs: int, constants: Any = ()) ->
 def complete(features: list[Feature], timeframe: int = TIMEFRAME) -> tuple[Feature, ...]:
     """With code versions, as a set that is defined holds them."""
     command = DefineSet(name="s", owner="", description="", timeframes=(timeframe,), features=features)
-    (defined,) = decide(command, State())
+    (defined,) = decide(command, Versions())
     assert isinstance(defined, SetDefined)
     return defined.features
 

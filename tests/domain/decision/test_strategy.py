@@ -31,7 +31,6 @@ from alphapulse.domain.decision.strategy_decider import (
     SWINGS,
     DefineStrategy,
     RetireStrategy,
-    State,
     UnknownStrategy,
     decide,
     evolve,
@@ -51,6 +50,7 @@ from alphapulse.domain.decision.strategy_limits import (
     BadStrategy,
 )
 from alphapulse.domain.decision.votes import BadVoter, Kind, View, Vote, Voter
+from alphapulse.domain.versions import Versions
 
 NAN = float("nan")
 
@@ -91,7 +91,7 @@ COMMAND = DefineStrategy(
 )
 
 
-def defined(command: DefineStrategy = COMMAND, state: State = State()) -> StrategyDefined:  # noqa: B008
+def defined(command: DefineStrategy = COMMAND, state: Versions = Versions()) -> StrategyDefined:  # noqa: B008
     (event,) = decide(command, state)
     assert isinstance(event, StrategyDefined)
     return event
@@ -116,7 +116,7 @@ def test_a_gate_under_85_percent_is_labelled_research(threshold: float, label: s
 
 
 def test_the_same_content_again_is_no_new_version() -> None:
-    state = evolve(State(), defined())
+    state = evolve(Versions(), defined())
     assert decide(COMMAND, state) == []
     assert decide(replace(COMMAND, owner="you", description="other words", timeframes=(5, 60)), state) == []
     written_out = (replace(SEAT, parameters={"least": 0.5}), COMMAND.voters[1])
@@ -145,14 +145,14 @@ def test_the_same_content_again_is_no_new_version() -> None:
 )
 def test_whatever_decides_makes_another_version(change: dict[str, Any]) -> None:
     first = defined()
-    second = defined(replace(COMMAND, **change), evolve(State(), first))
+    second = defined(replace(COMMAND, **change), evolve(Versions(), first))
     assert (second.version, second.digest != first.digest) == (2, True)
 
 
 def test_the_digest_covers_the_version_of_a_voter(monkeypatch: pytest.MonkeyPatch) -> None:
     first = defined()
     monkeypatch.setattr(_Voter, "version", 4)
-    second = defined(COMMAND, evolve(State(), first))
+    second = defined(COMMAND, evolve(Versions(), first))
     assert second.digest != first.digest
     assert problem_of(second) is None
     assert "one: defined with version 3 of test.plain, this code has version 4" in str(problem_of(first))
@@ -166,7 +166,7 @@ def test_the_digest_covers_the_code_of_the_features(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(
         registry._registered, "rsi", dataclasses.replace(known, code_version=known.code_version + 1)
     )
-    second = defined(COMMAND, evolve(State(), first))
+    second = defined(COMMAND, evolve(Versions(), first))
     assert second.digest != first.digest
     assert f"code version {known.code_version} of rsi" in str(problem_of(first))
 
@@ -185,7 +185,7 @@ def test_a_retired_version_comes_back_under_a_new_number() -> None:
 
 
 def test_retiring_twice_changes_nothing_and_unknown_versions_are_refused() -> None:
-    state = evolve(State(), defined())
+    state = evolve(Versions(), defined())
     command = RetireStrategy(name="mine", version=1, reason="old")
     (event,) = decide(command, state)
     assert event == StrategyRetired(name="mine", version=1, reason="old")
@@ -298,7 +298,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("change", "message"), REFUSED)
 def test_what_cannot_be_is_refused_with_its_values(change: dict[str, Any], message: str) -> None:
     with pytest.raises(BadStrategy, match=message):
-        decide(replace(COMMAND, **{"voters": seats(2), **change}), State())
+        decide(replace(COMMAND, **{"voters": seats(2), **change}), Versions())
 
 
 @pytest.mark.parametrize(
@@ -327,12 +327,12 @@ def test_a_voter_that_looks_at_smaller_bars_than_those_decided_is_refused(
 ) -> None:
     monkeypatch.setattr(_Voter, "inputs", (seen("rsi(14)", timeframe=15),))
     with pytest.raises(BadStrategy, match=r"what voter one looks at, on bars of 60 minutes: .*timeframe 15"):
-        decide(COMMAND, State())
+        decide(COMMAND, Versions())
     assert defined(replace(COMMAND, timeframes=(5, 15))).version == 1
 
 
 def test_a_strategy_has_an_end_of_versions() -> None:
-    state = State(tuple(str(i) for i in range(MAX_VERSIONS)))
+    state = Versions(tuple(str(i) for i in range(MAX_VERSIONS)))
     with pytest.raises(BadStrategy, match="mine has 1000 versions"):
         decide(COMMAND, state)
 

@@ -17,10 +17,11 @@ from alphapulse.domain.decision.strategy import (
     StrategyDefined,
     VoterChoice,
 )
-from alphapulse.domain.decision.strategy_decider import DefineStrategy, State, decide, evolve
+from alphapulse.domain.decision.strategy_decider import DefineStrategy, decide, evolve
 from alphapulse.domain.decision.strategy_defaults import default_strategy
 from alphapulse.domain.decision.strategy_limits import BadStrategy
 from alphapulse.domain.decision.strategy_text import from_content, to_content
+from alphapulse.domain.versions import Versions
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "strategies.md"
 SMALL: dict[str, Any] = {
@@ -33,7 +34,7 @@ SMALL: dict[str, Any] = {
 
 
 def defined(command: DefineStrategy) -> StrategyDefined:
-    (event,) = decide(command, State())
+    (event,) = decide(command, Versions())
     assert isinstance(event, StrategyDefined)
     return event
 
@@ -54,7 +55,7 @@ def test_what_is_left_out_has_its_default() -> None:
 def test_a_strategy_written_out_is_the_same_strategy() -> None:
     event = defined(default_strategy("default"))
     again = from_content(to_content(event), owner="nobody")
-    assert decide(again, evolve(State(), event)) == []
+    assert decide(again, evolve(Versions(), event)) == []
     assert defined(again) == event
 
 

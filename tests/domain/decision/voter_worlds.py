@@ -9,13 +9,14 @@ import numpy as np
 from alphapulse.domain.analysis.bars import Bars
 from alphapulse.domain.analysis.closing import Closed
 from alphapulse.domain.analysis.feature_rows import FeatureRows, SetPlan
-from alphapulse.domain.analysis.features import DefineSet, Feature, SetDefined, State, decide
+from alphapulse.domain.analysis.features import DefineSet, Feature, SetDefined, decide
 from alphapulse.domain.analysis.fields import CLOSE, HIGH, LOW, OPEN, TIME, Floats
 from alphapulse.domain.analysis.models import FittedModel, Trained
 from alphapulse.domain.decision.voters import learned
 from alphapulse.domain.decision.voters.logistic import MODEL_KIND, logistic_model_parameters
 from alphapulse.domain.decision.votes import CONTEXT, Kind, View, Voter, kinds
 from alphapulse.domain.market.timeframes import MINUTE_NS
+from alphapulse.domain.versions import Versions
 from tests.domain.analysis.series import from_ohlcv, walk
 from tests.domain.decision.learned_models import learned_model
 
@@ -100,7 +101,7 @@ def united(voters: Iterable[Voter]) -> list[Feature]:
 
 def rows_of(features: Sequence[Feature], bars: Floats) -> FeatureRows:
     command = DefineSet(name="v", owner="", description="", timeframes=(TIMEFRAME,), features=features)
-    (defined,) = decide(command, State())
+    (defined,) = decide(command, Versions())
     assert isinstance(defined, SetDefined)
     _, (rows,) = SetPlan(defined).advance({}, closed_of(bars))
     return rows

@@ -21,7 +21,6 @@ from alphapulse.domain.decision.decisions import (
     DecisionMade,
 )
 from alphapulse.domain.decision.strategy import StrategyDefined
-from alphapulse.domain.decision.strategy_decider import State
 from alphapulse.domain.decision.strategy_decider import strategy as strategy_decider
 from alphapulse.domain.decision.strategy_defaults import default_strategy
 from alphapulse.domain.market.columns import BarColumns
@@ -29,6 +28,7 @@ from alphapulse.domain.market.events import BarsObserved
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.signals.engine import Engine
 from alphapulse.domain.signals.signal import OutcomeRecorded
+from alphapulse.domain.versions import Versions
 
 Floats = NDArray[np.float64]
 
@@ -186,7 +186,7 @@ def start_of(bar: int, timeframe: int = 5) -> int:
 
 def default(timeframe: int, **changes: Any) -> StrategyDefined:
     """The strategy that ships, on bars of ``timeframe`` minutes, with its production gate."""
-    (defined,) = strategy_decider.decide(default_strategy("world", timeframes=(timeframe,)), State())
+    (defined,) = strategy_decider.decide(default_strategy("world", timeframes=(timeframe,)), Versions())
     assert isinstance(defined, StrategyDefined)
     return msgspec.structs.replace(defined, **changes)
 
