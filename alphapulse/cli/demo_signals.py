@@ -30,7 +30,7 @@ async def show_signals(console: "Console", stack: "Stack", *, planted: bool) -> 
     """Wait until the strategy has decided on everything, then say what it did."""
     from alphapulse.processes.demo import until_decided, until_level
 
-    await until_decided(stack)
+    await until_decided(stack, STRATEGY)
     await until_level(stack, lambda _: None)
     found = stack.query(_DECIDED, strategy=STRATEGY)
     signals = await stack.command("signals", "list", "--strategy", STRATEGY, "--last", "1000")

@@ -202,11 +202,11 @@ async def until_level(stack: Stack, see: Callable[[Level], None]) -> Level:
         await asyncio.sleep(0.1)
 
 
-DECIDERS = "{ log { position deciders { position } } }"
+DECIDERS = "{ log { position deciders { strategy position } } }"
 
 
-async def until_decided(stack: Stack) -> None:
-    """Wait until every strategy has decided on all that is in the log now.
+async def until_decided(stack: Stack, strategy: str) -> None:
+    """Wait until a version of ``strategy`` has decided on all that is in the log now.
 
     Raises:
         DemoFailed: it did not in time.
@@ -215,10 +215,11 @@ async def until_decided(stack: Stack) -> None:
     end = int(stack.query(DECIDERS)["log"]["position"])
     while True:
         deciders = (await asyncio.to_thread(stack.query, DECIDERS))["log"]["deciders"]
-        if deciders and min(int(each["position"]) for each in deciders) >= end:
+        # Versions of an earlier run that are retired have come to their end.
+        if any(each["strategy"] == strategy and int(each["position"]) >= end for each in deciders):
             return
         if time.monotonic() > deadline:
-            raise DemoFailed(f"strategies have not come to position {end} in {LEVEL_S:.0f} s: {deciders}")
+            raise DemoFailed(f"{strategy} has not come to position {end} in {LEVEL_S:.0f} s: {deciders}")
         await asyncio.sleep(0.1)
 
 
