@@ -66,13 +66,15 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
     train_until: int
     test_from: int
     test_until: int
-    chosen: str  # name of a Cell
+    chosen: str  # name of a Cell; empty: none, ``note`` says why
     tried: int  # configurations
     in_sample: float | None  # Sharpe ratio per day of the chosen one
     out_of_sample: float | None
     in_sample_trades: int
     out_of_sample_trades: int
     out_of_sample_total: float | None  # return on the equity at the beginning
+    figure: float | None = None  # of the chosen one, by which it was chosen
+    note: str = ""
 
 
 class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +94,7 @@ class CrossValidation(msgspec.Struct, frozen=True, kw_only=True):
     splits: int
     sharpes: tuple[float | None, ...]
     overfit: float | None  # probability of backtest overfitting, by CSCV
+    chosen: tuple[str, ...] = ()  # name of a Cell by split; empty: none
     note: str = ""
 
 
