@@ -18,7 +18,7 @@ LEAST_RETURNS = 30
 _KEPT_BARS = 2 * RETURNS
 
 
-class _Every(frozenset[str]):
+class Every(frozenset[str]):
     """All markets: an engine hands a context the bars of those that it names."""
 
     def __contains__(self, _item: object) -> bool:
@@ -34,7 +34,7 @@ class Returns:
 
     timeframe: int
     names: Sequence[str] = ()
-    markets: frozenset[str] = field(default_factory=_Every)
+    markets: frozenset[str] = field(default_factory=Every)
     bars: dict[str, tuple[Int64s, Int64s, Floats]] = field(default_factory=dict)
     settled: int = 0  # nobody will ask as of an earlier position
     _standard: dict[str, tuple[int, Int64s, Floats]] = field(default_factory=dict)
