@@ -44,6 +44,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: int = 0  # candidates of which the market has decided what became
     trades: int = 0  # signals among those
     won: int = 0
+    missed: int = 0  # signals among those that were over before they could be filled
     open: int = 0  # signals at the end of the data
     calibrations: int = 0
     refused: dict[str, int] = {}  # by reason; a candidate may have several
@@ -101,7 +102,7 @@ class CrossValidation(msgspec.Struct, frozen=True, kw_only=True):
 class Band(msgspec.Struct, frozen=True, kw_only=True):
     """Quantiles over the runs of a Monte Carlo; ``observed`` is what happened."""
 
-    name: str  # final_equity, max_drawdown
+    name: str  # final_equity, max_drawdown, under_water, longest_under_water: shares of the steps
     observed: float
     quantiles: dict[str, float]  # by 0.05, 0.25, 0.5, 0.75, 0.95
 
@@ -115,7 +116,7 @@ class Fan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
-    """``kind``: trades (resampled), blocks (of days), noise (on the fills)."""
+    """``kind``: trades (resampled), order (of the same trades), blocks (of days), noise (on the fills)."""
 
     kind: str
     runs: int
