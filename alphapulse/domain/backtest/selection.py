@@ -16,6 +16,7 @@ from alphapulse.domain.backtest.results import CrossValidation, Fold
 from alphapulse.domain.backtest.splits import DAY_NS, Combinatorial, Window, tested_on, trained_on
 from alphapulse.domain.decision.intervals import block_length, effective_size, mean_interval
 from alphapulse.domain.performance.equity import SETS, Equity, daily_of, equity_of
+from alphapulse.domain.performance.report import daily_sharpe as sharpe_of
 from alphapulse.domain.performance.trades import Trades
 
 LEAST_TRADES = 30
@@ -54,11 +55,8 @@ class Sample:
 
     @property
     def sharpe(self) -> float | None:
-        """Per day, not annualised; None: fewer than two days, or all alike."""
-        if len(self.days) < 2:
-            return None
-        deviation = float(np.std(self.returns, ddof=1))
-        return float(np.mean(self.returns)) / deviation if deviation > 0 else None
+        """Per day, not annualised; None: fewer than two days, all alike, or all was lost."""
+        return sharpe_of(self.returns)
 
     @property
     def total(self) -> float:

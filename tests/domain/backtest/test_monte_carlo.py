@@ -153,8 +153,8 @@ def test_runs_have_limits() -> None:
             mc.reordered(equity, runs=runs)
     with pytest.raises(BadRuns, match=r"skipped=1\.5"):
         mc.with_noise(equity, noise=Noise(skipped=1.5))
-    long = of_signals(one_by_one(1, count=20_001))
-    with pytest.raises(BadRuns, match=r"10000 runs .* of 20001 trades .* 200,000,000 of both"):
+    long = of_signals(one_by_one(1, count=5_001))
+    with pytest.raises(BadRuns, match=r"10000 runs .* of 5001 trades .* 50,000,000 of both"):
         mc.resampled(long, runs=10_000)
 
 
