@@ -4,24 +4,27 @@ Positions are of the log that is read, times ns by the venues' clocks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from alphapulse.adapters.store.codec import codec
 from alphapulse.domain.analysis.closing import Closed
 from alphapulse.domain.analysis.fields import Floats
+from alphapulse.domain.backtest.fills import Fills
 from alphapulse.domain.backtest.ledger import Ledger
 from alphapulse.domain.backtest.results import Counts
 from alphapulse.domain.decision.decisions import DecisionMade
 from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.market.timeframes import MINUTE_NS
 from alphapulse.domain.performance.trades import Trades
-from alphapulse.domain.ports import EventStore, Page
-from alphapulse.domain.signals.entering import Terms
+from alphapulse.domain.ports import EventStore, Page, UndecodableEvent, UnknownEvent
 from alphapulse.domain.signals.returns import Every
 from alphapulse.processes.decide import PAGE_EVENTS, contexts_of, terms_of
 from alphapulse.processes.deciding import EVERYWHERE, MARKET, Job, Seat
+from alphapulse.processes.desk import market_of
 
 FOREVER = 2**62
 NAMES = tuple(sorted(MARKET | EVERYWHERE))  # of events that a desk looks at
@@ -73,18 +76,23 @@ async def run_backtest(
     since: int | None = None,
     until: int | None = None,
     after: int = 0,
+    latency_ns: int = 0,
     tell: Tell = untold,
 ) -> Run:
     """What ``strategy`` would have decided over the log up to position ``upto``, and what became of it.
 
     Everything is learnt from; decisions count that follow from events behind position ``after`` and whose
-    time is from ``since`` on and before ``until`` (ns).
+    time is from ``since`` on and before ``until`` (ns). With ``latency_ns`` an order gets the first price of
+    its market at or after the time of its decision and so much; without, the price that was decided at.
 
     Raises:
         CannotRun: this code cannot run the strategy.
+        ValueError: ``latency_ns`` is under 0.
         StoreUnavailable: the log could not be read.
     """
-    run = _Running(store, strategy, after, 0 if since is None else since, FOREVER if until is None else until)
+    first, end = 0 if since is None else since, FOREVER if until is None else until
+    fills = Fills(latency_ns) if latency_ns else None
+    run = _Running(store, strategy, after, Ledger(strategy, first, end, fills))
     await run.open()
     while run.position < upto:
         await run.take(await store.read(run.position, until=upto, limit=PAGE_EVENTS, names=NAMES))
@@ -133,15 +141,10 @@ class Meter:
 class _Running:
     """A run so far: a desk for each part of the strategy, one ledger for all."""
 
-    def __init__(
-        self, store: EventStore, strategy: StrategyDefined, after: int, since: int, until: int
-    ) -> None:
-        self._store, self._strategy, self._after = store, strategy, after
-        self._since, self._until = since, until
+    def __init__(self, store: EventStore, strategy: StrategyDefined, after: int, ledger: Ledger) -> None:
+        self._store, self._strategy, self._after, self._ledger = store, strategy, after, ledger
         self._seats: list[Seat] = []
-        self._ledger = Ledger(strategy, self._terms, since, until)
         self._meters = [Meter() for _ in range(strategy.parts)]
-        self._deciding: Seat | None = None  # whose outputs are entered
         self._first = self._last = 0
         self.position = 0
 
@@ -154,19 +157,16 @@ class _Running:
 
     async def take(self, page: Page) -> None:
         """The next page of the log."""
+        if self._ledger.fills is not None:
+            self._ledger.fills.see(_market_events(page))
         given = [(seat, output) for seat in self._seats for output in await seat.take(page)]
         given.sort(key=lambda item: item[1].position)  # stable: by part where a position is several's
         for seat, outputs in groupby(given, key=itemgetter(0)):
-            self._deciding = seat
-            self._ledger.take([output for _, output in outputs])
+            self._ledger.take([output for _, output in outputs], terms_of(seat))
         if page.records:
             self._first = self._first or page.records[0].position
             self._last = page.records[-1].position
         self.position = page.scanned_to
-
-    def _terms(self, decision: DecisionMade) -> Terms:
-        assert self._deciding is not None
-        return terms_of(self._deciding)(decision)
 
     @property
     def bars(self) -> int:
@@ -184,8 +184,8 @@ class _Running:
             equity=ledger.book.equity,
             decisions_digest=decisions,
             outcomes_digest=outcomes,
-            since=self._since,
-            until=self._until,
+            since=ledger.since,
+            until=ledger.until,
             first_time=min((meter.first for meter in meters), default=0),
             last_time=max((meter.last for meter in meters), default=0),
             first_position=self._first,
@@ -194,3 +194,14 @@ class _Running:
             markets=tuple(sorted({market for meter in meters for market in meter.seen})),
             skipped=sum(len(seat.skipped) for seat in self._seats),
         )
+
+
+def _market_events(page: Page) -> list[tuple[int, str, Any]]:
+    """Of one market each. What cannot be read is no evidence; the desk says so."""
+    found = []
+    for record in page.records:
+        if record.name in MARKET:
+            with suppress(UnknownEvent, UndecodableEvent):
+                event = codec.decode(record).event
+                found.append((record.position, market_of(event), event))
+    return found

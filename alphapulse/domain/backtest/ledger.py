@@ -6,11 +6,14 @@ candidates as columns, decisions as digests; in full are kept those alone that b
 
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
+from alphapulse.domain.backtest.fills import Fills, is_missed, refilled
 from alphapulse.domain.backtest.trade_columns import Row, TradeColumns, labels_of
 from alphapulse.domain.decision.decisions import CalibrationFitted, DecisionMade, bar_of
 from alphapulse.domain.decision.strategy import StrategyDefined
@@ -18,9 +21,8 @@ from alphapulse.domain.performance.trades import Trades
 from alphapulse.domain.signals.book import Book, book_of_signals
 from alphapulse.domain.signals.engine_events import Output
 from alphapulse.domain.signals.entering import Entry, TermsOf, Written, entered, units
+from alphapulse.domain.signals.idea import Idea
 from alphapulse.domain.signals.signal import OutcomeRecorded, SignalIssued
-
-Filled = Callable[[OutcomeRecorded], OutcomeRecorded]
 
 _DECISION = struct.Struct("<qqqdddqddd")
 _OUTCOME = struct.Struct("<qqqddd")
@@ -31,28 +33,24 @@ class _Waiting(NamedTuple):
     """A candidate that counts, until the market has decided."""
 
     opened: int
-    entry: float
     regime: str
     number: int
     size_ratio: float
-
-
-def as_it_came(recorded: OutcomeRecorded) -> OutcomeRecorded:
-    return recorded
+    idea: Idea
+    entry: float  # as it was filled
 
 
 @dataclass
 class Ledger:
     """Of one strategy version. Decisions count from ``since`` on and before ``until`` (ns, known times).
 
-    ``filled`` says what an outcome is once orders take their time.
+    ``fills``: what orders get that take their time; None: the price that was decided at.
     """
 
     strategy: StrategyDefined
-    terms: TermsOf
     since: int
     until: int
-    filled: Filled = as_it_came
+    fills: Fills | None = None
     book: Book = book_of_signals.initial
     counts: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)  # by reason; a candidate may have several
@@ -63,10 +61,10 @@ class Ledger:
         self._columns = TradeColumns(self.strategy.name, self.strategy.version)
         self._decisions, self._outcomes = sha256(), sha256()
 
-    def take(self, outputs: Sequence[Output]) -> None:
-        """The next ones of the engine."""
+    def take(self, outputs: Sequence[Output], terms: TermsOf) -> None:
+        """The next ones of an engine, and what it knows of other markets."""
         for unit in units([output for output in outputs if self._does_count(output)]):
-            self._enter(unit)
+            self._enter(unit, terms)
 
     def _does_count(self, output: Output) -> bool:
         match output.event:
@@ -75,19 +73,29 @@ class Ledger:
             case event:
                 return self.since <= event.time < self.until
 
-    def _enter(self, unit: Sequence[Output]) -> None:
+    def _enter(self, unit: Sequence[Output], terms: TermsOf) -> None:
         first = unit[0]
         if isinstance(first.event, OutcomeRecorded):
             if first.event.decision not in self._waiting:
                 return
-            unit = [_with(first, self.filled(first.event))]
-        found = entered(unit, self.book, self.strategy, self.terms)
+            if self.fills is not None:
+                unit = [self._refilled(first, first.event, self.fills)]
+        found = entered(unit, self.book, self.strategy, terms)
         self.book = found.book
         numbers: dict[str, int] = {}
         for place in found.order:
             self._remember(found.entries[place], numbers)
         for entry in found.entries:
             self._write(entry.written, numbers)
+
+    def _refilled(self, output: Output, recorded: OutcomeRecorded, fills: Fills) -> Output:
+        was, fill = self._waiting[recorded.decision], fills.taken(recorded.decision, recorded.instrument)
+        is_late = is_missed(recorded.outcome, fill)
+        self.counts["missed"] += is_late and was.number > 0
+        if fill is not None and not is_late:
+            self._waiting[recorded.decision] = was._replace(entry=fill.price)
+        event = replace(recorded, outcome=refilled(recorded.outcome, was.idea, fill))
+        return Output(output.position, output.instrument, output.ordinal, event)
 
     def _remember(self, entry: Entry, numbers: dict[str, int]) -> None:
         for event in entry.caused:
@@ -106,7 +114,12 @@ class Ledger:
                 self.counts["calibrations"] += 1
 
     def _decided(self, made: DecisionMade, number: int) -> None:
-        self._waiting[made.decision] = _Waiting(made.time, made.entry, made.regime, number, made.size_ratio)
+        idea = self._idea(made)
+        self._waiting[made.decision] = _Waiting(
+            made.time, made.regime, number, made.size_ratio, idea, made.entry
+        )
+        if self.fills is not None:
+            self.fills.place(made.decision, made.instrument, made.time)
         self.counts["decisions"] += 1
         self.counts["signals"] += number > 0
         self.refused.update(made.refusals)
@@ -114,6 +127,18 @@ class Ledger:
         values = (made.consensus, made.claim.confidence, made.size_ratio)
         words = "\n".join((made.decision, made.regime, made.parameters, *made.refusals))
         self._decisions.update(_DECISION.pack(*numbers, *values) + words.encode())
+
+    def _idea(self, made: DecisionMade) -> Idea:
+        return Idea(
+            side=made.side,
+            entry=made.entry,
+            stop=made.stop,
+            target=made.target,
+            decided=made.time,
+            horizon_end=made.horizon_end,
+            fee_bps=self.strategy.risk.fee_bps,
+            slippage_bps=self.strategy.risk.slippage_bps,
+        )
 
     def _resolved(self, recorded: OutcomeRecorded) -> None:
         was, outcome = self._waiting.pop(recorded.decision), recorded.outcome
@@ -168,7 +193,3 @@ def _row(recorded: OutcomeRecorded, was: _Waiting) -> Row:
         worst_bps=bound(outcome.worst_price),
         best_bps=bound(outcome.best_price),
     )
-
-
-def _with(output: Output, event: OutcomeRecorded) -> Output:
-    return Output(output.position, output.instrument, output.ordinal, event)
