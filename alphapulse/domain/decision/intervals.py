@@ -101,7 +101,8 @@ def uniqueness(time: Int64s, until: Int64s) -> Floats:
     if time.shape != until.shape or time.ndim != 1 or np.any(until < time):
         raise BadSample(f"{time.shape} decisions, {until.shape} outcomes, each after its decision")
     end = np.maximum(until, time + 1)
-    edges = np.unique(np.concatenate([time, end]))
+    edges = np.sort(np.concatenate([time, end]))
+    edges = edges[np.append(np.diff(edges) > 0, True)[: len(edges)]]  # np.unique hashes first: ten times slower
     begun = np.searchsorted(np.sort(time), edges, side="right")
     ended = np.searchsorted(np.sort(end), edges, side="right")
     alive = np.maximum(begun - ended, 1)[:-1]

@@ -1,6 +1,7 @@
 """How good the claimed probabilities were, each claim counted for what its outcome has for itself."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Claims:
     def claimed(self) -> Floats:
         return self.outcomes.trades.confidence
 
-    @property
+    @cached_property
     def won(self) -> Floats:
         return self.outcomes.trades.is_win.astype(float)
 
@@ -52,13 +53,18 @@ class Claims:
         return value, interval_of(skills)
 
     def error(self) -> tuple[float, Interval]:
-        """Expected calibration error; the draws keep the bins of the whole."""
+        """Expected calibration error; the draws keep the bins of the whole.
+
+        What is measured exceeds what is, by chance, and a draw exceeds what is measured again: both are
+        taken off, each as large as draws are above the value on average.
+        """
         value = calibration_error(self.claimed, self.won, self.weight)
         away = self.weight * (self.claimed - self.won)
         sums = self.outcomes.sums(*(np.where(inside, away, 0.0) for inside in self._inside()), self.weight)
         if sums is None:
             return value, Interval()
-        return value, interval_of(np.abs(sums[:-1]).sum(axis=0) / sums[-1])
+        drawn = np.abs(sums[:-1]).sum(axis=0) / sums[-1]
+        return value, interval_of(np.maximum(drawn - 2 * (drawn.mean() - value), 0.0))
 
     def error_by_chance(self) -> float:
         """What the calibration error would be on average if every claim were exact.
@@ -70,6 +76,7 @@ class Claims:
         away = sum(float(np.sqrt(2 / np.pi * variance[inside].sum())) for inside in self._inside())
         return away / float(self.weight.sum())
 
+    @cached_property
     def bins(self) -> tuple[ReliabilityBin, ...]:
         found = reliability_bins(self.claimed, self.won, self.weight)
         return tuple(
@@ -87,7 +94,7 @@ class Claims:
 
     def _inside(self) -> list[Bools]:
         """Which claims are in each bin: its bounds are claims, and no claim is in two."""
-        return [(self.claimed >= b.low) & (self.claimed <= b.high) for b in self.bins()]
+        return [(self.claimed >= b.low) & (self.claimed <= b.high) for b in self.bins]
 
     def _ratio_of_sums(self, weighted: Floats) -> tuple[float, Interval]:
         value = float(weighted.sum() / self.weight.sum())

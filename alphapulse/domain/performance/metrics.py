@@ -14,7 +14,7 @@ from alphapulse.domain.analysis.fields import Floats
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Returns:
     """``compounds``: the returns are shares of the equity before each; else of that at the beginning."""
 
     returns: Floats
@@ -53,31 +53,31 @@ class Sample:
         return np.asarray((away**power).mean(axis=1) / deviation**power)
 
 
-def total_return(s: Sample) -> Floats:
+def total_return(s: Returns) -> Floats:
     return np.asarray(s.path[:, -1] - 1)
 
 
-def annual_return(s: Sample) -> Floats:
+def annual_return(s: Returns) -> Floats:
     """Growth per year at a constant rate; where returns add up, their mean times the days of a year."""
     if not s.compounds:
         return s.mean * s.year_days
     return np.asarray(s.path[:, -1] ** (s.year_days / s.returns.shape[1]) - 1)
 
 
-def volatility(s: Sample) -> Floats:
+def volatility(s: Returns) -> Floats:
     return np.asarray(s.spread * np.sqrt(s.year_days))
 
 
-def sharpe(s: Sample) -> Floats:
+def sharpe(s: Returns) -> Floats:
     """Without a riskless rate. Source: W. F. Sharpe, The Sharpe ratio (1994)."""
     return np.asarray(daily_sharpe(s) * np.sqrt(s.year_days))
 
 
-def daily_sharpe(s: Sample) -> Floats:
+def daily_sharpe(s: Returns) -> Floats:
     return np.asarray(s.mean / s.spread)
 
 
-def sortino(s: Sample) -> Floats:
+def sortino(s: Returns) -> Floats:
     """The mean over the root of the mean squared loss, days without one counted as 0.
 
     Source: F. A. Sortino, L. N. Price, Performance measurement in a downside risk framework (1994).
@@ -86,14 +86,14 @@ def sortino(s: Sample) -> Floats:
     return np.asarray(s.mean / np.sqrt((losses * losses).mean(axis=1)) * np.sqrt(s.year_days))
 
 
-def max_drawdown(s: Sample) -> Floats:
+def max_drawdown(s: Returns) -> Floats:
     """By the ends of days: a share of the peak, or of the equity at the beginning where returns add up."""
     peak = np.maximum(np.maximum.accumulate(s.path, axis=1), 1.0)
     fall = peak - s.path
     return np.asarray((fall / peak if s.compounds else fall).max(axis=1))
 
 
-def calmar(s: Sample) -> Floats:
+def calmar(s: Returns) -> Floats:
     """Source: T. W. Young, Calmar ratio: a smoother tool (1991), over all days instead of 36 months."""
     return annual_return(s) / max_drawdown(s)
 
@@ -106,26 +106,26 @@ def quantile(ordered: Floats, share: float) -> Floats:
     return np.asarray(ordered[:, below] + (place - below) * (ordered[:, above] - ordered[:, below]))
 
 
-def value_at_risk(tail: float) -> Callable[[Sample], Floats]:
+def value_at_risk(tail: float) -> Callable[[Returns], Floats]:
     """The loss of a day that is exceeded on ``tail`` of the days; positive is a loss."""
     return lambda s: -quantile(s.ordered, tail)
 
 
-def expected_shortfall(tail: float) -> Callable[[Sample], Floats]:
+def expected_shortfall(tail: float) -> Callable[[Returns], Floats]:
     """The mean loss of the worst ``tail`` of the days, the one at its edge included."""
     return lambda s: -s.ordered[:, : int((s.returns.shape[1] - 1) * tail) + 1].mean(axis=1)
 
 
-def tail_ratio(s: Sample) -> Floats:
+def tail_ratio(s: Returns) -> Floats:
     """The 95th percentile of the days over the 5th, without signs."""
     return np.abs(quantile(s.ordered, 0.95)) / np.abs(quantile(s.ordered, 0.05))
 
 
-def skew(s: Sample) -> Floats:
+def skew(s: Returns) -> Floats:
     return s.moment(3)
 
 
-def kurtosis(s: Sample) -> Floats:
+def kurtosis(s: Returns) -> Floats:
     """3 for a normal distribution."""
     return s.moment(4)
 

@@ -32,7 +32,7 @@ class Outcomes:
         return float(self.unique.sum())
 
     def sums(self, *columns: Floats) -> Floats | None:
-        """Means (k, draws) of columns over the same draws; None: too few outcomes."""
+        """Sums (k, draws) of columns over the same draws; None: too few outcomes."""
         count = len(self.trades)
         if self.draws == 0 or count < 2:
             return None
@@ -43,11 +43,13 @@ class Outcomes:
         """Wilson's interval on the number that do not overlap."""
         rate = float(wins.mean())
         low, high = win_rate_interval(min(rate * self.effective, self.effective), self.effective)
-        return rate, Interval(low, high)
+        return rate, Interval(low, high, is_drawn=False)
 
-    def mean(self, values: Floats) -> tuple[float, Interval]:
-        sums = self.sums(values)
-        return float(values.mean()), Interval() if sums is None else interval_of(sums[0])
+    def means(self, *columns: Floats) -> list[tuple[float, Interval]]:
+        values, sums = [float(column.mean()) for column in columns], self.sums(*columns)
+        if sums is None:
+            return [(value, Interval()) for value in values]
+        return [(v, interval_of(s / len(self.trades))) for v, s in zip(values, sums, strict=True)]
 
     def profit_factor(self, contribution: Floats) -> tuple[float, Interval]:
         """What was won over what was lost, net of costs."""

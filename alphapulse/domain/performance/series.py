@@ -27,12 +27,10 @@ def longest_drawdown(equity: Equity) -> int:
     times = np.concatenate([[equity.begin], equity.time, [equity.end]])
     value = np.concatenate([[1.0], equity.value, [equity.final]])
     peaks = np.flatnonzero(value >= np.maximum.accumulate(value))
-    last = len(value) - 1
-    gaps = [*zip(peaks[:-1].tolist(), peaks[1:].tolist(), strict=True), (int(peaks[-1]), last)]
-    return max(
-        (int(times[b] - times[a]) for a, b in gaps if value[a + 1 : b + 1].min(initial=value[a]) < value[a]),
-        default=0,
-    )
+    until = np.append(peaks[1:], len(value) - 1)
+    # A stretch without a close between two peaks is none below them; the last point repeats the one before.
+    below = np.diff(np.append(peaks, len(value))) > 1
+    return int((times[until] - times[peaks])[below].max(initial=0))
 
 
 def curve_of(equity: Equity, *, points: int) -> tuple[Point, ...]:
