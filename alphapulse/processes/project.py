@@ -12,18 +12,29 @@ from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.ports import EventStore, LogSource
 from alphapulse.processes.once import Once
+from alphapulse.projections.attribution import Attribution
 from alphapulse.projections.candles import Candles
 from alphapulse.projections.decisions import Decisions
 from alphapulse.projections.feature_quality import FeatureQuality
 from alphapulse.projections.features import Features
 from alphapulse.projections.log_source import StoreSource
+from alphapulse.projections.performance import Performance
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.runner import Connect, Runner
 from alphapulse.projections.signals import Signals
 
 # Every read model there is; one line each.
 READ_MODELS: Mapping[str, AnyReadModel] = {
-    model.name: model for model in (Candles(), Features(), FeatureQuality(), Decisions(), Signals())
+    model.name: model
+    for model in (
+        Candles(),
+        Features(),
+        FeatureQuality(),
+        Decisions(),
+        Signals(),
+        Performance(),
+        Attribution(),
+    )
 }
 
 # A source of its own for each runner, so that one that is behind does not hold up the others.

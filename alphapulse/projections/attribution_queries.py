@@ -1,0 +1,67 @@
+"""Questions to the read models ``attribution`` and ``performance``: who and what earned it.
+
+``as_of`` is a position of the log: the answer is what a log that ends there would give, exactly.
+"""
+
+from typing import Any, LiteralString
+
+from psycopg import AsyncConnection
+
+from alphapulse.domain.decision.intervals import DRAWS
+from alphapulse.domain.performance.attribution import DIVISIONS, NO_GROUPS, NO_SHARES, Shares, attribute
+from alphapulse.domain.performance.equity import equity_of
+from alphapulse.domain.performance.feature_groups import groups_of
+from alphapulse.domain.performance.figures import Attribution
+from alphapulse.domain.performance.trades import Trades
+from alphapulse.projections.binary_rows import text_array
+from alphapulse.projections.candle_view import snapshot
+from alphapulse.projections.decision_queries import strategies
+from alphapulse.projections.performance_queries import MAX_TRADES, Wanted, gathered, reached, read_trades
+
+RISK_RATIO = 0.01  # that a refused candidate is taken to risk, of the equity at the beginning
+
+
+async def attribution_of(
+    conn: AsyncConnection[Any],
+    wanted: Wanted,
+    by: str,
+    *,
+    of: str = "signals",
+    risk_ratio: float = RISK_RATIO,
+    as_of: int | None = None,
+    limit: int = MAX_TRADES,
+    draws: int = DRAWS,
+) -> tuple[int, Attribution]:
+    """The position of the answer, and the contributions of what is wanted by one of attribution.DIMENSIONS.
+
+    ``of``, ``risk_ratio``: which trades, and at what risk, see equity.equity_of.
+
+    Raises:
+        BadDimension: there is nothing to attribute by.
+        QueryTooLarge: there are more than ``limit`` trades.
+        NotYetFolded: ``as_of`` lies ahead.
+    """
+    async with snapshot(conn):
+        position = await reached(conn, as_of, "performance", "attribution", "signals")
+        trades = await read_trades(conn, wanted, position, limit)
+        equity = equity_of(trades, of=of, risk_ratio=risk_ratio)
+        shares, groups = NO_SHARES, NO_GROUPS
+        if by in DIVISIONS:
+            shares = await shares_of_trades(conn, equity.trades, position)
+            versions = await strategies(conn, name=wanted.strategy, as_of=position)
+            groups = groups_of(row.defined for row in versions)
+    return position, attribute(equity, by, shares=shares, groups=groups, draws=draws)
+
+
+async def shares_of_trades(conn: AsyncConnection[Any], trades: Trades, position: int) -> Shares:
+    """What the votes made of ``trades``, as far as it is known at ``position``."""
+    query: LiteralString = (
+        "SELECT array_agg(decision), array_agg(voter), array_agg(pattern), array_agg(share),"
+        " array_agg(without), array_agg(is_exact::int::bigint) FROM (SELECT v.decision, is_exact, vote.*"
+        " FROM unnest(%(decisions)s::text[]) AS wanted (decision) JOIN vote_shares v USING (decision),"
+        " unnest(voters, patterns, shares, without) WITH ORDINALITY"
+        " AS vote (voter, pattern, share, without, n) WHERE v.position <= %(as_of)s"
+        " ORDER BY v.decision, n) found"
+    )
+    values = {"decisions": text_array(trades.decision.tolist()), "as_of": position}
+    return Shares(*await gathered(conn, query, values, (str, str, str, float, float, bool)))
