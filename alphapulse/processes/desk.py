@@ -6,15 +6,16 @@ calibrations only the last one before is, as the first of its stream. From then 
 stream is the n-th event of that stream in the log, whoever derives it, and however often.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from alphapulse.domain.analysis.closing import Fed
 from alphapulse.domain.analysis.models import FittedModel
-from alphapulse.domain.decision.decisions import CalibrationFitted, DecisionMade
+from alphapulse.domain.decision.decisions import CalibrationFitted
 from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.market.events import (
     BarsObserved,
@@ -24,10 +25,10 @@ from alphapulse.domain.market.events import (
     TradesObserved,
     WatermarkPassed,
 )
-from alphapulse.domain.signals.engine import ContextSource, Engine, EngineState, ExitSuggested, Output
+from alphapulse.domain.signals.engine import ContextSource, Engine, EngineState
+from alphapulse.domain.signals.engine_events import DECISION, EXIT, FITTED, NO_OUTPUTS, OUTCOME, Outputs, Told
 from alphapulse.domain.signals.engine_state import BadState
 from alphapulse.domain.signals.returns import Returns
-from alphapulse.domain.signals.signal import OutcomeRecorded
 
 
 class _Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,44 +123,58 @@ class Desk:
         instrument = market_of(event)
         return instrument == self.strategy.reference or self.engine.decides_on(instrument)
 
-    def take(self, events: Sequence[tuple[int, str, Any]], upto: int) -> list[Output]:
+    def take(self, events: Sequence[tuple[int, str, Any]], upto: int) -> Outputs:
         """What follows from ``events`` (position, stream, event), the next ones of the log up to ``upto``.
 
-        Ordinals are those of the streams in the log. After an exception the desk is of no use any more.
+        Ordinals are those of the streams in the log. No event is made of what follows before somebody asks
+        for it (see engine_events.py). After an exception the desk is of no use any more.
         """
         mine = [(at, market_of(event), event) for at, _, event in events if self.wants(event)]
-        due = [output for given in self.engine.advance(mine) for output in self._due(given)]
+        due = self._due(self.engine.advance(mine))
         if upto >= self.since:
-            due += self._first_calibration(upto)
+            due = due + self._first_calibration(upto)
         self.position = self.returns.settled = upto
         return due
 
-    def _due(self, given: Output) -> Iterator[Output]:
-        """What is to be recorded because of ``given``."""
-        event = given.event
-        if given.position <= self.since:
-            self.pending = event if isinstance(event, CalibrationFitted) else self.pending
-            return
-        yield from self._first_calibration(given.position)
-        if isinstance(event, OutcomeRecorded):
-            if event.decision in self.open:
-                self.open.discard(event.decision)
-                yield self._next(given)
-        elif self.retired is None or given.position <= self.retired:
-            if isinstance(event, DecisionMade):
-                self.open.add(event.decision)
-            yield self._next(given)
+    def _due(self, given: Outputs) -> Outputs:
+        """What is to be recorded of ``given``."""
+        is_early = given.positions <= self.since
+        fitted = np.flatnonzero(is_early & (given.kinds == FITTED))
+        if len(fitted):
+            event = given[int(fitted[-1])].event
+            assert isinstance(event, CalibrationFitted)
+            self.pending = event
+        if is_early.all():
+            return NO_OUTPUTS
+        late = given.take(np.flatnonzero(~is_early))
+        return self._first_calibration(int(late.positions[0])) + self._recorded(late)
 
-    def _first_calibration(self, position: int) -> Iterator[Output]:
-        if self.pending is not None:
-            event, self.pending = self.pending, None
-            yield self._next(Output(position, "", 0, event))
+    def _recorded(self, given: Outputs) -> Outputs:
+        """Of what comes after the definition: all up to the retirement, then what becomes of it."""
+        rows, ordinals = list[int](), list[int]()
+        for row, output in enumerate(given):
+            if output.kind == OUTCOME:
+                if output.decision not in self.open:
+                    continue
+                self.open.discard(output.decision)
+            elif self.retired is not None and output.position > self.retired:
+                continue
+            elif output.kind == DECISION:
+                self.open.add(output.decision)
+            rows.append(row)
+            ordinals.append(self._next(output.instrument, output.kind))
+        return given.take(np.array(rows, dtype=np.int64), np.array(ordinals, dtype=np.int64))
 
-    def _next(self, given: Output) -> Output:
-        """``given`` with the ordinal that it has in the log. Advice is about the decision before it."""
-        is_recorded = not isinstance(given.event, ExitSuggested)
-        self.ordinals[given.instrument] = self.ordinals.get(given.instrument, 0) + is_recorded
-        return replace(given, ordinal=self.ordinals[given.instrument])
+    def _first_calibration(self, position: int) -> Outputs:
+        if self.pending is None:
+            return NO_OUTPUTS
+        event, self.pending = self.pending, None
+        return Outputs.of([Told(position, "", self._next("", FITTED), event)])
+
+    def _next(self, instrument: str, kind: int) -> int:
+        """The ordinal that the next output has in the log. Advice is about the decision before it."""
+        ordinal = self.ordinals[instrument] = self.ordinals.get(instrument, 0) + (kind != EXIT)
+        return ordinal
 
 
 def market_of(event: Any) -> str:

@@ -16,22 +16,26 @@ import numpy as np
 
 from alphapulse.domain.analysis.closing import Closed, Fed, close_bars
 from alphapulse.domain.analysis.feature_rows import FeatureRows
-from alphapulse.domain.analysis.fields import Floats
+from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.analysis.models import FittedModel
 from alphapulse.domain.decision import consensus as c
 from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.ports import partition_of
 from alphapulse.domain.signals import engine_arrays as k
+from alphapulse.domain.signals import engine_noted
 from alphapulse.domain.signals import engine_rows as rows_
 from alphapulse.domain.signals import ticks as t
 from alphapulse.domain.signals import watch as w
+from alphapulse.domain.signals.engine_clerk import Clerk
 from alphapulse.domain.signals.engine_contexts import ContextSource
 from alphapulse.domain.signals.engine_decks import Deck
-from alphapulse.domain.signals.engine_events import Clerk, Event, ExitSuggested, Output
+from alphapulse.domain.signals.engine_events import Block, ExitSuggested, Output, Outputs, Told
 from alphapulse.domain.signals.engine_fit import fit
 from alphapulse.domain.signals.engine_kernel import run
+from alphapulse.domain.signals.engine_noted import Noted, Table
 from alphapulse.domain.signals.engine_rows import CannotRun, Sheet
+from alphapulse.domain.signals.engine_said import Said
 from alphapulse.domain.signals.engine_state import (
     EngineState,
     MarketState,
@@ -44,7 +48,7 @@ from alphapulse.domain.signals.engine_steps import MarketSteps, Rows, joined, ru
 from alphapulse.domain.signals.outcome import WINS
 from alphapulse.domain.signals.ticks import Ticks, market_ticks
 
-__all__ = ["CannotRun", "ContextSource", "Engine", "EngineState", "ExitSuggested", "Output"]
+__all__ = ["CannotRun", "ContextSource", "Engine", "EngineState", "ExitSuggested", "Output", "Outputs"]
 
 SIDE_BY_SIDE = 4  # markets from which on their history is worked on together
 
@@ -85,6 +89,7 @@ class Engine:
         self._clerk = Clerk(strategy, self._seats, self._rules, self.timeframes)
         self._notes = k.new_notes(len(self._seats), len(strategy.geometries))
         self._state = self._begun(state)
+        self._table = Table.of(self._state.part)
         self._forget_other_sets(digests)
 
     def _begun(self, state: EngineState | None) -> EngineState:
@@ -145,23 +150,23 @@ class Engine:
             self._mine[instrument] = found
         return found
 
-    def advance(self, events: Sequence[tuple[int, str, Any]]) -> Sequence[Output]:
+    def advance(self, events: Sequence[tuple[int, str, Any]]) -> Outputs:
         """What follows from ``events``: (position, venue:symbol, event) in the order of the log.
 
         Events of markets that this strategy does not decide on are only shown to contexts that want them;
         events of other kinds are handed to every context.
         """
-        outputs: list[Output] = []
+        blocks: list[Block] = []
         for is_market, stretch in stretches(events):
             if is_market:
-                outputs += self._stretch(stretch)
+                blocks += self._stretch(stretch)
             else:
                 for position, instrument, event in stretch:
                     for source in self.contexts:
                         source.fold(position, instrument, event)
-        return outputs
+        return Outputs.of(blocks)
 
-    def _stretch(self, events: Sequence[tuple[int, str, Fed]]) -> Iterator[Output]:
+    def _stretch(self, events: Sequence[tuple[int, str, Fed]]) -> list[Block]:
         by_market: dict[str, list[tuple[int, Fed]]] = {}
         wanted = frozenset().union(*(source.markets for source in self.contexts))
         for position, instrument, event in events:
@@ -178,7 +183,7 @@ class Engine:
             for instrument in closed:
                 if instrument in source.markets:
                     source.closed(instrument, closed[instrument])
-        yield from self._decide(events, {i: closed[i] for i in ticks}, ticks)
+        return self._decide(events, {i: closed[i] for i in ticks}, ticks)
 
     def _market(self, instrument: str) -> MarketState:
         found = self._state.markets.get(instrument)
@@ -193,11 +198,11 @@ class Engine:
         events: Sequence[tuple[int, str, Fed]],
         closed: Mapping[str, Mapping[int, Closed]],
         ticks: Mapping[str, Ticks],
-    ) -> Iterator[Output]:
+    ) -> list[Block]:
         made = self._feature_rows(closed)
-        ballots: dict[int, rows_.Ballot] = {}
+        said: dict[int, Said] = {}
         parts: dict[str, list[Rows]] = {instrument: [] for instrument in closed}
-        for timeframe in self.timeframes:
+        for slot, timeframe in enumerate(self.timeframes):
             having = [i for i in closed if timeframe in closed[i]]
             if having:
                 sheet = rows_.sheet_of(
@@ -206,8 +211,9 @@ class Engine:
                     [closed[i][timeframe] for i in having],
                     [self._columns(i, timeframe, closed[i][timeframe]) for i in having],
                 )
-                ballots[timeframe] = rows_.ballot(sheet, self._seats, self._lookouts)
-                rows = self._rows_of(sheet, ballots[timeframe].signed)
+                ballot = rows_.ballot(sheet, self._seats, self._lookouts)
+                said[slot] = Said(sheet, ballot, self._seats, self._lookouts)
+                rows = self._rows_of(sheet, ballot.signed)
                 at = 0
                 for i in having:
                     count = len(closed[i][timeframe].bars)
@@ -215,14 +221,13 @@ class Engine:
                     at += count
         markets = {i: self._prepared(i, ticks[i], parts[i]) for i in closed}
 
-        def say(slot: int, place: int, at: int) -> tuple[str, ...]:
-            if self._seats[place].voter is None:
-                return (self._seats[place].absent,)
-            return ballots[self.timeframes[slot]].reasons(place, at)
-
+        blocks: list[Block] = []
         for instrument, its in groupby((e for e in events if e[1] in markets), key=itemgetter(1)):
             *_, (position, _, _) = its
-            yield from self._run(instrument, markets[instrument], position, say)
+            blocks += self._run(instrument, markets[instrument], position, said)
+        for slot, its_said in said.items():
+            its_said.keep(_decided(blocks, slot))
+        return blocks
 
     def _feature_rows(
         self, closed: Mapping[str, Mapping[int, Closed]]
@@ -299,7 +304,9 @@ class Engine:
         lineage = np.stack([sheet.first_position, sheet.input_position, sheet.flags[""]], axis=1)
         return Rows(whole, floats, votes, lineage)
 
-    def _run(self, instrument: str, market: MarketSteps, position: int, say: Any) -> Iterator[Output]:
+    def _run(
+        self, instrument: str, market: MarketSteps, position: int, said: Mapping[int, Said]
+    ) -> Iterator[Block]:
         """All steps of ``market`` that come from events up to ``position``."""
         steps, state, notes = market.steps, market.state, self._notes
         tick_end = int(np.searchsorted(steps.tick_i[t.POSITION], position, side="right"))
@@ -320,28 +327,21 @@ class Engine:
                 tick_end,
                 row_end,
             )
-            yield from self._noted(instrument, market, say)
+            if notes.counts[4]:
+                yield self._noted(instrument, market, said)
             if why == k.GROW:
                 state.arrays = grown(state.arrays)
             elif why == k.DUE:
                 at = int(steps.tick_i[t.POSITION, market.cursor[0] - 1])
                 yield self._fitted(at)
 
-    def _noted(self, instrument: str, market: MarketSteps, say: Any) -> Iterator[Output]:
-        notes, steps, state = self._notes, market.steps, market.state
-        if not notes.counts[4]:
-            return
+    def _noted(self, instrument: str, market: MarketSteps, said: Mapping[int, Said]) -> Noted:
+        state, steps = market.state, market.steps
         self._remember(instrument)
-
-        def reasons(place: int, r: int) -> tuple[str, ...]:
-            slot, at = int(steps.row_i[r, k.SLOT]), int(steps.row_i[r, k.AT])
-            return say(slot, place, at)  # type: ignore[no-any-return]
-
-        made = self._clerk.events(instrument, notes, steps, market.lineage, self._state.part, reasons)
-        for position, event in made:
-            if not isinstance(event, ExitSuggested):
-                state.ordinal += 1
-            yield Output(position, instrument, state.ordinal, event)
+        rows = engine_noted.Rows(steps.row_i, steps.row_f, market.lineage)
+        noted = Noted.of(self._clerk, instrument, state.ordinal, self._notes, rows, self._table, said)
+        state.ordinal = int(noted.ordinals[-1])
+        return noted
 
     def _remember(self, instrument: str) -> None:
         """Keep the resolved candidates for the next fit."""
@@ -359,7 +359,15 @@ class Engine:
         values[:, 2] = np.isin(outcome[:, w.REASON], WINS)
         self._state.history.take(numbers, values)
 
-    def _fitted(self, position: int) -> Output:
+    def _fitted(self, position: int) -> Told:
         names = [seat.choice.name for seat in self._seats]
-        event: Event = fit(self._state, self.strategy, self.timeframes, names, self.part, position)
-        return Output(position, "", int(self._state.part.counters[k.CALIBRATION]), event)
+        event = fit(self._state, self.strategy, self.timeframes, names, self.part, position)
+        self._table = Table.of(self._state.part)
+        return Told(position, "", int(self._state.part.counters[k.CALIBRATION]), event)
+
+
+def _decided(blocks: Sequence[Block], slot: int) -> Int64s:
+    """The rows of the sheet of ``slot`` that decisions were made of."""
+    rows = [block.decided.whole for block in blocks if isinstance(block, Noted)]
+    whole = np.concatenate([np.empty((0, k.OF_ROW), dtype=np.int64), *rows])
+    return np.asarray(whole[whole[:, k.SLOT] == slot, k.AT])

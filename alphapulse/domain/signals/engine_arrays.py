@@ -120,7 +120,7 @@ class Part(NamedTuple):
 
 
 class Notes(NamedTuple):
-    """``order`` (NOTES, 2): kind and row of the list of that kind; ``counts`` (5,): by kind, then all."""
+    """``order`` (NOTES, 3): kind, row in the list of that kind, position. ``counts`` (5,): by kind, all."""
 
     order: Int64s
     counts: Int64s
@@ -141,7 +141,7 @@ def new_notes(voters: int, geometries: int) -> Notes:
     """Room for what the kernel writes down."""
     n = NOTES
     return Notes(
-        order=np.empty((n, 2), dtype=np.int64),
+        order=np.empty((n, 3), dtype=np.int64),
         counts=np.zeros(5, dtype=np.int64),
         outcome_f=np.empty((n, w.F_ROWS)),
         outcome_i=np.empty((n, w.I_ROWS), dtype=np.int64),

@@ -1,25 +1,30 @@
-"""From what the kernel noted down to events: every number of a decision beside those that it is made of."""
+"""What an engine puts out: its kind, place and numbers at once, its event when somebody asks for it.
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+Most candidates are refused, and who replays years of them wants numbers: an event with its words costs a
+hundred times as much as the decision did. So ``Engine.advance`` and ``Desk.take`` give ``Outputs``, a
+sequence of ``Output``. Of each, ``kind``, ``position``, ``instrument`` and ``ordinal`` cost nothing, and
+``event`` is made on first access, the same as if it had been made at once. For thousands together
+``Outputs.kinds``, ``positions`` and ``ordinals`` are arrays; engine_columns.py gives what was decided and
+what became of it as columns, and engine_digest.py a digest of every number. None of them makes an event.
+
+An output holds copies of what its event is made of, some 2 kB a decision: who keeps outputs for longer than
+it takes to look at them keeps the columns instead.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Protocol, overload
 
 import msgspec
+import numpy as np
 
-from alphapulse.domain.decision import consensus as c
+from alphapulse.domain.analysis.fields import Int64s
 from alphapulse.domain.decision import decisions as d
-from alphapulse.domain.decision.breaker import upper_bound
-from alphapulse.domain.decision.strategy import StrategyDefined, change_of
 from alphapulse.domain.signals import engine_arrays as k
-from alphapulse.domain.signals import watch as w
-from alphapulse.domain.signals.engine_rows import Seat
-from alphapulse.domain.signals.idea import Idea
-from alphapulse.domain.signals.outcome import Exit, booked
 from alphapulse.domain.signals.signal import OutcomeRecorded
 
-REGIME_NAMES = ("trend_down", "range", "trend_up", "turbulence")
+# Kinds of outputs: those of the kernel's notes, and one more.
+OUTCOME, ADAPTED, DECISION, EXIT, FITTED = k.OUTCOME, k.ADAPTED, k.DECISION, k.EXIT, 4
 
 
 class ExitSuggested(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,280 +41,186 @@ class ExitSuggested(msgspec.Struct, frozen=True, kw_only=True):
 
 Event = d.DecisionMade | d.ParametersAdapted | d.CalibrationFitted | OutcomeRecorded | ExitSuggested
 
+_KINDS: dict[type, int] = {
+    OutcomeRecorded: OUTCOME,
+    d.ParametersAdapted: ADAPTED,
+    d.DecisionMade: DECISION,
+    ExitSuggested: EXIT,
+    d.CalibrationFitted: FITTED,
+}
 
-@dataclass(frozen=True, slots=True)
+
+class Block(Protocol):
+    """Outputs of one instrument that came together. ``kinds``, ``positions``, ``ordinals``: (n,)."""
+
+    @property
+    def instrument(self) -> str: ...
+
+    @property
+    def kinds(self) -> Int64s: ...
+
+    @property
+    def positions(self) -> Int64s: ...
+
+    @property
+    def ordinals(self) -> Int64s: ...
+
+    def event(self, at: int) -> Event: ...
+
+    def decision(self, at: int) -> str:
+        """The id of the decision that it is or that it closes; empty for other kinds."""
+        ...
+
+
+class Told:
+    """A block of one event that was there before its output."""
+
+    def __init__(self, position: int, instrument: str, ordinal: int, event: Event) -> None:
+        self.instrument, self._event = instrument, event
+        self.kinds, self.positions, self.ordinals = (
+            np.array([number], dtype=np.int64) for number in (_KINDS.get(type(event), -1), position, ordinal)
+        )
+
+    def event(self, at: int) -> Event:
+        assert at == 0, at
+        return self._event
+
+    def decision(self, at: int) -> str:
+        return _decision_of(self.event(at))
+
+
 class Output:
     """What follows from the log at ``position``.
 
     ``ordinal`` counts from 1 in the stream of the event: that of the decisions on ``instrument``, or (for
     CalibrationFitted, where ``instrument`` is empty) that of the calibrations. An ExitSuggested is in
-    neither: it has the ordinal of the decision that it comes from.
+    neither: it has the ordinal of the decision that it comes from. ``kind`` is one of the above.
     """
 
-    position: int
-    instrument: str
-    ordinal: int
-    event: Event
+    __slots__ = ("_event", "_source", "instrument", "kind", "ordinal", "position")
+
+    def __init__(
+        self,
+        position: int,
+        instrument: str,
+        ordinal: int,
+        event: Event | None = None,
+        *,
+        kind: int = -1,
+        source: tuple[Block, int] | None = None,
+    ) -> None:
+        """With its ``event``; or, of ``kind``, with a block and the place there that its event is made of."""
+        self.position, self.instrument, self.ordinal = position, instrument, ordinal
+        self.kind = kind if event is None else _KINDS.get(type(event), -1)
+        self._event, self._source = event, source
+
+    @property
+    def event(self) -> Event:
+        if self._event is None:
+            assert self._source is not None
+            block, at = self._source
+            self._event = block.event(at)
+        return self._event
+
+    @property
+    def decision(self) -> str:
+        """The id of the decision that it is or that it closes; empty for other kinds. Makes no event."""
+        if self._source is not None:
+            block, at = self._source
+            return block.decision(at)
+        return _decision_of(self.event)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Output):
+            return NotImplemented
+        mine = self.position, self.instrument, self.ordinal, self.kind
+        return (
+            mine == (other.position, other.instrument, other.ordinal, other.kind)
+            and self.event == other.event
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.position, self.instrument, self.ordinal))
+
+    def __repr__(self) -> str:
+        return f"Output({self.position}, {self.instrument!r}, {self.ordinal}, {self.event!r})"
 
 
-Reasons = Callable[[int, int], tuple[str, ...]]  # of a seat, on a row of the steps
+class Outputs(Sequence[Output]):
+    """Outputs in their order: the ``at``-th of block number ``which`` each, with its ordinal."""
 
+    def __init__(self, blocks: Sequence[Block], which: Int64s, at: Int64s, ordinals: Int64s) -> None:
+        self.blocks, self.which, self.at, self.ordinals = blocks, which, at, ordinals
 
-@dataclass(frozen=True)
-class Clerk:
-    """Writes events for one strategy."""
-
-    strategy: StrategyDefined
-    seats: Sequence[Seat]
-    rules: k.Rules
-    timeframes: tuple[int, ...]
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> "Outputs":
+        """All of ``blocks``."""
+        counts = np.array([len(block.kinds) for block in blocks], dtype=np.int64)
+        which = np.repeat(np.arange(len(blocks)), counts)
+        at = np.arange(len(which)) - (np.cumsum(counts) - counts)[which]
+        return cls(blocks, which, at, _joined(block.ordinals for block in blocks))
 
     @cached_property
-    def _adaptations(self) -> tuple[str, ...]:
-        return ("", *(adaptation.name for adaptation in self.strategy.adaptations))
+    def kinds(self) -> Int64s:
+        """(n,) codes of what each is."""
+        return self._each(block.kinds for block in self.blocks)
 
-    def events(
-        self, instrument: str, notes: k.Notes, steps: k.Steps, rows: Any, part: k.Part, say: Reasons
-    ) -> Iterator[tuple[int, Event]]:
-        """Position and event of each note, in order. ``rows``: the lineage of ``steps.row_i``."""
-        made: dict[int, d.DecisionMade] = {}
-        for kind, n in notes.order[: notes.counts[4]].tolist():
-            if kind == k.OUTCOME:
-                event: Event = self._outcome(instrument, notes, n)
-                yield int(notes.outcome_i[n, w.POSITION]), event
-            elif kind == k.ADAPTED:
-                event = self._adapted(instrument, notes, n, steps)
-                yield event.position, event
-            elif kind == k.DECISION:
-                event = made[n] = self._decision(instrument, notes, n, steps, rows, part, say)
-                yield event.position, event
-            else:
-                against = made[int(notes.exits[n, k.OF_IDEA_I])]
-                yield against.position, self._exit(instrument, notes.exits[n], against)
+    @cached_property
+    def positions(self) -> Int64s:
+        """(n,) of the events that each follows from."""
+        return self._each(block.positions for block in self.blocks)
 
-    def _id(self, instrument: str, slot: int, start: int) -> str:
-        s = self.strategy
-        return d.decision_id(s.name, s.version, instrument, self.timeframes[slot], start)
+    def _each(self, columns: Iterable[Int64s]) -> Int64s:
+        counts = np.array([len(block.kinds) for block in self.blocks], dtype=np.int64)
+        return np.asarray(_joined(columns)[(np.cumsum(counts) - counts)[self.which] + self.at])
 
-    def _outcome(self, instrument: str, notes: k.Notes, n: int) -> OutcomeRecorded:
-        f, i = notes.outcome_f[n].tolist(), notes.outcome_i[n].tolist()
-        mine = notes.outcome_mine_i[n].tolist()
-        risk = self.strategy.risk
-        idea = Idea(
-            side=i[w.SIDE],
-            entry=f[w.ENTRY],
-            stop=f[w.STOP_AT],
-            target=f[w.TARGET_AT],
-            decided=i[w.DECIDED],
-            horizon_end=i[w.HORIZON],
-            fee_bps=risk.fee_bps,
-            slippage_bps=risk.slippage_bps,
-        )
-        left = Exit(
-            reason=i[w.REASON],
-            price=f[w.EXIT],
-            worst=f[w.WORST],
-            best=f[w.BEST],
-            highest=f[w.HIGHEST],
-            lowest=f[w.LOWEST],
-            moment=i[w.MOMENT],
-            unseen_from=i[w.UNSEEN_FROM],
-            unseen_until=i[w.UNSEEN_UNTIL],
-            position=i[w.POSITION],
-        )
-        return OutcomeRecorded(
-            strategy=self.strategy.name,
-            strategy_version=self.strategy.version,
-            decision=self._id(instrument, mine[k.ITS_SLOT], mine[k.ITS_START]),
-            instrument=instrument,
-            timeframe=self.timeframes[mine[k.ITS_SLOT]],
-            side=idea.side,
-            number=0,
-            confidence=float(notes.outcome_mine_f[n, k.CLAIM]),
-            outcome=booked(idea, left),
+    def take(self, rows: "Int64s | slice", ordinals: Int64s | None = None) -> "Outputs":
+        """Those at ``rows``, with other ``ordinals`` where there are any."""
+        its = self.ordinals[rows] if ordinals is None else ordinals
+        return Outputs(self.blocks, self.which[rows], self.at[rows], its)
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @overload
+    def __getitem__(self, place: int) -> Output: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Outputs": ...
+
+    def __getitem__(self, place: int | slice) -> "Output | Outputs":
+        if isinstance(place, slice):
+            return self.take(place)
+        block = self.blocks[self.which[place]]
+        return Output(
+            int(self.positions[place]),
+            block.instrument,
+            int(self.ordinals[place]),
+            kind=int(self.kinds[place]),
+            source=(block, int(self.at[place])),
         )
 
-    def _adapted(self, instrument: str, notes: k.Notes, n: int, steps: k.Steps) -> d.ParametersAdapted:
-        r, before, after = notes.adapted[n].tolist()
-        row = steps.row_i[r].tolist()
-        adaptation = self.strategy.adaptations[after - 1] if after else None
-        return d.ParametersAdapted(
-            strategy=self.strategy.name,
-            strategy_version=self.strategy.version,
-            instrument=instrument,
-            timeframe=self.timeframes[row[k.SLOT]],
-            bar_start=row[k.START],
-            time=row[k.KNOWN],
-            position=row[k.POSITION],
-            before=self._adaptations[before],
-            after=self._adaptations[after],
-            change=dict(change_of(adaptation)),
-            notes=(f"asked for on {k.ADAPT_BARS} bars in a row, regime {REGIME_NAMES[row[k.REGIME]]}",),
+    def __iter__(self) -> Iterator[Output]:
+        columns = (self.which, self.at, self.kinds, self.positions, self.ordinals)
+        for which, at, kind, position, ordinal in zip(*(c.tolist() for c in columns), strict=True):
+            block = self.blocks[which]
+            yield Output(position, block.instrument, ordinal, kind=kind, source=(block, at))
+
+    def __add__(self, other: "Outputs") -> "Outputs":
+        return Outputs(
+            [*self.blocks, *other.blocks],
+            np.concatenate([self.which, other.which + len(self.blocks)]),
+            np.concatenate([self.at, other.at]),
+            np.concatenate([self.ordinals, other.ordinals]),
         )
 
-    def _exit(self, instrument: str, idea: Any, against: d.DecisionMade) -> ExitSuggested:
-        its = idea.tolist()
-        return ExitSuggested(
-            decision=self._id(instrument, its[k.ITS_SLOT], its[k.ITS_START]),
-            against=against.decision,
-            instrument=instrument,
-            time=against.time,
-            price=against.entry,
-            consensus=against.consensus,
-            reasons=tuple(
-                f"{vote.voter}: {reason}"
-                for vote in against.votes
-                if vote.direction == against.side
-                for reason in vote.reasons
-            ),
-        )
 
-    def _decision(
-        self, instrument: str, notes: k.Notes, n: int, steps: k.Steps, rows: Any, part: k.Part, say: Reasons
-    ) -> d.DecisionMade:
-        whole, floats = notes.decision_i[n].tolist(), notes.decision_f[n].tolist()
-        r = whole[k.ROW]
-        row, bar = steps.row_i[r].tolist(), steps.row_f[r].tolist()
-        first, inputs, flags = rows[r].tolist()
-        proposed = self._proposed(notes, n)
-        chosen = max(whole[k.CHOSEN], 0)
-        gate = self._gate(whole, floats)
-        refusals = tuple(name for bit, name in _REFUSALS if whole[k.REFUSALS] & bit)
-        timeframe = self.timeframes[row[k.SLOT]]
-        s = self.strategy
-        return d.DecisionMade(
-            decision=d.decision_id(s.name, s.version, instrument, timeframe, row[k.START]),
-            strategy=s.name,
-            strategy_version=s.version,
-            instrument=instrument,
-            timeframe=timeframe,
-            bar_start=row[k.START],
-            time=row[k.KNOWN],
-            position=row[k.POSITION],
-            first_position=first,
-            input_position=inputs,
-            flags=flags,
-            side=whole[k.SIDE],
-            entry=bar[k.CLOSE],
-            stop=proposed[chosen].stop,
-            target=proposed[chosen].target,
-            horizon_end=proposed[chosen].horizon_end,
-            regime=REGIME_NAMES[row[k.REGIME]],
-            average_true_range=bar[k.RANGE],
-            parameters=self._adaptations[whole[k.PARAMETERS]],
-            votes=self._votes(notes.of_voters[n].tolist(), r, say),
-            consensus=floats[k.CONSENSUS],
-            disagreement=floats[k.DISAGREEMENT],
-            voters=floats[k.VOTERS],
-            proposed=proposed,
-            chosen=whole[k.CHOSEN],
-            claim=_claim(proposed[chosen], floats[k.CONFIDENCE], part),
-            gate=gate,
-            verdict=d.REFUSED if refusals else d.ISSUED,
-            refusals=refusals,
-            notes=tuple(self._note(name, gate, floats[k.CONFIDENCE], whole, part) for name in refusals),
-            size_ratio=0.0,
-            label=s.label,
-        )
-
-    def _votes(self, found: Sequence[Sequence[float]], r: int, say: Reasons) -> tuple[d.CastVote, ...]:
-        return tuple(
-            d.CastVote(
-                voter=seat.choice.name,
-                version=seat.voter.version if seat.voter else 0,
-                direction=(mine[c.SIGNED] > 0) - (mine[c.SIGNED] < 0),
-                score=abs(mine[c.SIGNED]),
-                measured=mine[c.MEASURED],
-                outcomes=mine[c.OUTCOMES],
-                prior=mine[c.PRIOR],
-                skill=mine[c.SKILL],
-                crowd=mine[c.CROWD],
-                weight=mine[c.WEIGHT],
-                model=seat.model,
-                reasons=say(place, r) if mine[c.SIGNED] or seat.voter is None else (),
-            )
-            for place, (seat, mine) in enumerate(zip(self.seats, found, strict=True))
-        )
-
-    def _proposed(self, notes: k.Notes, n: int) -> tuple[d.Proposed, ...]:
-        return tuple(
-            d.Proposed(
-                stop=found[k.STOP],
-                target=found[k.TARGET_PRICE],
-                horizon_end=horizon,
-                base=found[k.PROPOSED_BASE],
-                raw=found[k.PROPOSED_RAW],
-                expected_bps=found[k.EXPECTED],
-            )
-            for found, horizon in zip(notes.proposed[n].tolist(), notes.horizons[n].tolist(), strict=True)
-        )
-
-    def _gate(self, whole: Sequence[int], floats: Sequence[float]) -> d.GateReading:
-        gate, outcomes = self.strategy.gate, whole[k.OUTCOMES]
-        bound = upper_bound(floats[k.WINS], outcomes)
-        return d.GateReading(
-            threshold=gate.threshold,
-            needed=floats[k.NEEDED],
-            margin=floats[k.CONFIDENCE] - floats[k.NEEDED],
-            required_margin=gate.margin,
-            wins=floats[k.WINS],
-            outcomes=float(outcomes),
-            mean_claim=floats[k.MEAN_CLAIM],
-            upper_bound=bound if bound == bound else 1.0,
-            is_closed=bool(whole[k.IS_CLOSED]),
-        )
-
-    def _note(
-        self, name: str, gate: d.GateReading, confidence: float, whole: Sequence[int], part: k.Part
-    ) -> str:
-        resolved, due = whole[k.RESOLVED_SO_FAR], int(part.counters[k.DUE_AT])
-        match name:
-            case d.UNCALIBRATED:
-                return f"nothing can be claimed yet: {resolved} candidates resolved, {due} are needed"
-            case d.LOW_CONFIDENCE:
-                return f"confidence {confidence:.4f} is under {gate.threshold:g}"
-            case d.DOES_NOT_PAY:
-                return (
-                    f"confidence {confidence:.4f} less {gate.needed:.4f}, which levels and costs need, "
-                    f"is {gate.margin:.4f}, under {gate.required_margin:g}"
-                )
-            case d.BREAKER:
-                return (
-                    f"breaker: {gate.wins:g} of {gate.outcomes:g} won, at most {gate.upper_bound:.4f}, "
-                    f"under the mean claim of {gate.mean_claim:.4f}"
-                )
-            case d.CAPACITY:
-                return f"{whole[k.OPEN_IDEAS]} ideas of this market are open, as many as are watched"
-            case d.NO_SKILL:
-                return "nobody that votes has shown any skill in such a market: it is only watched"
-        return "no geometry gives levels and a horizon that can be watched: see what was proposed"
+def _joined(columns: Iterable[Int64s]) -> Int64s:
+    return np.concatenate([np.empty(0, dtype=np.int64), *columns])
 
 
-_REFUSALS = (
-    (k.UNCALIBRATED, d.UNCALIBRATED),
-    (k.LOW_CONFIDENCE, d.LOW_CONFIDENCE),
-    (k.DOES_NOT_PAY, d.DOES_NOT_PAY),
-    (k.BREAKER, d.BREAKER),
-    (k.CAPACITY, d.CAPACITY),
-    (k.BAD_LEVELS, d.BAD_LEVELS),
-    (k.NO_SKILL, d.NO_SKILL),
-)
+def _decision_of(event: Event) -> str:
+    return event.decision if isinstance(event, d.DecisionMade | OutcomeRecorded) else ""
 
 
-def _claim(chosen: d.Proposed, confidence: float, part: k.Part) -> d.Claim:
-    number = int(part.counters[k.CALIBRATION])
-    if number == 0 or chosen.base == 0.0:
-        return d.Claim(calibration=number, raw=chosen.raw, x0=0.0, p0=0.0, x1=0.0, p1=0.0, confidence=0.0)
-    asked = c.logit(chosen.base) if part.counters[k.ASKS_BASE] else chosen.raw
-    x, p = part.table_x, part.table_p
-    right = min(bisect_right(x, asked), len(x) - 1)
-    left = max(right - 1, 0) if asked < x[-1] else right
-    return d.Claim(
-        calibration=number,
-        raw=asked,
-        x0=float(x[left]),
-        p0=float(p[left]),
-        x1=float(x[right]),
-        p1=float(p[right]),
-        confidence=confidence,
-    )
+NO_OUTPUTS = Outputs.of(())

@@ -12,7 +12,7 @@ from alphapulse.domain.decision.selection import choose
 from alphapulse.domain.decision.strategy import Learning, StrategyDefined
 from alphapulse.domain.decision.table import Table
 from alphapulse.domain.signals import engine_arrays as k
-from alphapulse.domain.signals.engine_events import REGIME_NAMES
+from alphapulse.domain.signals.engine_clerk import REGIME_NAMES
 from alphapulse.domain.signals.engine_state import BASE, CLOSED, DECIDED, FROM, SCORE, UNTIL, WON, EngineState
 
 

@@ -122,7 +122,7 @@ def _resolve(at: int, rules: k.Rules, market: k.Market, part: k.Part, notes: k.N
         ring[0], ring[1] = won, mine[k.CLAIM]
         market.counts[slot, 1] = told + 1
     part.counters[k.RESOLVED] += 1
-    n = _note(notes, k.OUTCOME)
+    n = _note(notes, k.OUTCOME, whole[w.POSITION])
     for j in range(w.F_ROWS):
         notes.outcome_f[n, j] = market.ideas_f[at, j]
     for j in range(w.I_ROWS):
@@ -135,10 +135,10 @@ def _resolve(at: int, rules: k.Rules, market: k.Market, part: k.Part, notes: k.N
 
 
 @inner_piece
-def _note(notes: k.Notes, kind: int) -> int:
-    """The row for one more note of ``kind``."""
+def _note(notes: k.Notes, kind: int, position: int) -> int:
+    """The row for one more note of ``kind``, which follows from the event at ``position``."""
     n, total = notes.counts[kind], notes.counts[4]
-    notes.order[total, 0], notes.order[total, 1] = kind, n
+    notes.order[total, 0], notes.order[total, 1], notes.order[total, 2] = kind, n, position
     notes.counts[kind], notes.counts[4] = n + 1, total + 1
     return n  # type: ignore[no-any-return]
 
@@ -186,12 +186,12 @@ def _decide(r: int, steps: k.Steps, rules: k.Rules, market: k.Market, part: k.Pa
     whole[k.OPEN_IDEAS], whole[k.RESOLVED_SO_FAR] = market.around_i[w.COUNT], part.counters[k.RESOLVED]
     propose(n, row, steps.row_f[r], change, rules, notes)
     gate(n, row, steps.row_f[r], rules, market, part, notes)
-    _note(notes, k.DECISION)
+    _note(notes, k.DECISION, row[k.POSITION])
     if whole[k.REFUSALS] & (k.CAPACITY | k.BAD_LEVELS) == 0:
         _open(n, row, steps.row_f[r], votes, market, notes)
     elif whole[k.REFUSALS] & k.CAPACITY:
         market.numbers[1] += 1
-    _warn(n, whole[k.SIDE], slot, market, notes)
+    _warn(n, whole[k.SIDE], row, market, notes)
 
 
 @inner_piece
@@ -216,7 +216,7 @@ def _adapt(r: int, row: Int64s, adapted: Int64s, notes: k.Notes) -> None:
     adapted[2] = adapted[2] + 1 if wanted == adapted[1] else 1
     adapted[1] = wanted
     if adapted[2] >= k.ADAPT_BARS:
-        n = _note(notes, k.ADAPTED)
+        n = _note(notes, k.ADAPTED, row[k.POSITION])
         notes.adapted[n, 0], notes.adapted[n, 1], notes.adapted[n, 2] = r, adapted[0], wanted
         adapted[0], adapted[2] = wanted, 0
 
@@ -256,14 +256,14 @@ def _open(n: int, row: Int64s, bar: Floats, votes: Floats, market: k.Market, not
 
 
 @inner_piece
-def _warn(n: int, side: int, slot: int, market: k.Market, notes: k.Notes) -> None:
+def _warn(n: int, side: int, row: Int64s, market: k.Market, notes: k.Notes) -> None:
     """Advise to leave what was proposed on the other side, by as small a timeframe: once each."""
     for i in range(market.around_i[w.COUNT]):
         own = market.mine_i[market.ideas_i[i, w.NUMBER] % k.MAX_OPEN_IDEAS]
         against = market.ideas_i[i, w.SIDE] == -side
-        if against and own[k.ISSUED] > 0 and own[k.WARNED] == 0 and own[k.ITS_SLOT] <= slot:
+        if against and own[k.ISSUED] > 0 and own[k.WARNED] == 0 and own[k.ITS_SLOT] <= row[k.SLOT]:
             own[k.WARNED] = 1
-            e = _note(notes, k.EXIT)
+            e = _note(notes, k.EXIT, row[k.POSITION])
             for j in range(k.OF_IDEA_I):
                 notes.exits[e, j] = own[j]
             notes.exits[e, k.OF_IDEA_I] = n

@@ -209,6 +209,21 @@ class Sheet:
     def __len__(self) -> int:
         return len(self.bars)
 
+    def take(self, rows: Int64s) -> "Sheet":
+        """A copy, only ``rows``."""
+        return Sheet(
+            timeframe=self.timeframe,
+            values={key: values[rows] for key, values in self.values.items()},
+            flags={key: flags[rows] for key, flags in self.flags.items()},
+            bars=self.bars[rows],
+            context={name: column[rows] for name, column in self.context.items()},
+            known_time=self.known_time[rows],
+            position=self.position[rows],
+            start=self.start[rows],
+            first_position=self.first_position[rows],
+            input_position=self.input_position[rows],
+        )
+
 
 @dataclass(slots=True)
 class Ballot:
