@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from alphapulse.adapters.reports.money import without
 from alphapulse.adapters.reports.style import (
     AMBER,
     BAD,
@@ -23,7 +24,7 @@ from alphapulse.adapters.reports.words import number, plural
 from alphapulse.domain.backtest.results import Scatter
 from alphapulse.domain.performance.figures import Performance, ReliabilityBin
 
-MAX_DOTS = 1_500  # drawn of the refused ones; signals are all drawn up to as many
+MAX_DOTS = 1_000  # drawn of the refused ones; signals are all drawn up to as many
 # Colour and shape say the same twice.
 _REASONS = {
     "target": (GOOD, "^"), "gap_target": (GOOD, ">"), "stop": (BAD, "v"), "gap_stop": (BAD, "<"),
@@ -34,6 +35,8 @@ _REASONS = {
 def reliability_sheet(performance: Performance, *, name: str = "reliability") -> Sheet:
     title = f"Reliability: claimed and won, {performance.of}"
     bins = [each for each in performance.bins if each.count > 0]
+    if performance.trades == 0:
+        return nothing(name, title, without(performance))
     if not bins:
         why = (
             f"None of {plural(performance.trades, 'trade')} claimed a confidence: there is nothing to "

@@ -22,7 +22,7 @@ def attribution_sheet(attribution: Attribution, *, name: str = "") -> Sheet:
     title = f"Attribution by {BY.get(attribution.by, attribution.by)}"
     if not attribution.parts:
         return nothing(name, title, "No signals that were resolved: there is nothing to credit anybody with.")
-    parts, others = shown(attribution.parts)
+    parts, others = shown(_in_order(attribution))
     caption = (
         f"{plural(attribution.trades, 'trade')}; the bars sum to {signed(attribution.total)} of the equity "
         "at the beginning, after fees and slippage. Lines: 95 % intervals."
@@ -37,6 +37,13 @@ def attribution_sheet(attribution: Attribution, *, name: str = "") -> Sheet:
     return Sheet(name, title, caption, lambda figure: _bars(figure, parts), height)
 
 
+def _in_order(attribution: Attribution) -> Sequence[Part]:
+    """Hours stand by the clock; else what earned most comes first."""
+    if attribution.by == "hour":
+        return sorted(attribution.parts, key=lambda part: part.key.zfill(2))
+    return attribution.parts
+
+
 def shown(parts: Sequence[Part], most: int = MAX_PARTS) -> tuple[Sequence[Part], int]:
     """At most ``most`` of them, the rest as one with their sum, and how many those are."""
     if len(parts) <= most:
@@ -46,12 +53,16 @@ def shown(parts: Sequence[Part], most: int = MAX_PARTS) -> tuple[Sequence[Part],
     rest = [part for part in parts if part.key not in kept]
     summed = Part(
         key=f"{len(rest)} others",
-        trades=max(part.trades for part in rest),
+        trades=0,  # a trade may be in several of them
         contribution=sum(part.contribution for part in rest),
         share=sum(part.share for part in rest),
         r=sum(part.r for part in rest),
     )
     return [*(part for part in parts if part.key in kept), summed], len(rest)
+
+
+def _label(part: Part) -> str:
+    return f"{printable(part.key)}  (n {part.trades:,})" if part.trades else printable(part.key)
 
 
 def _bars(figure: Figure, parts: Sequence[Part]) -> None:
@@ -71,7 +82,7 @@ def _bars(figure: Figure, parts: Sequence[Part]) -> None:
         )  # fmt: skip
         axis.legend(loc="lower right")
     axis.axvline(0.0, color=MUTED, linewidth=0.9)
-    axis.set_yticks(rows, [f"{printable(part.key)}  (n {part.trades:,})" for part in parts])
+    axis.set_yticks(rows, [_label(part) for part in parts])
     axis.set_ylim(len(parts) - 0.4, -0.6)
     axis.set_xlabel("contribution (share of the equity at the beginning)")
     axis.margins(x=0.08)

@@ -143,6 +143,7 @@ def cross_validation_sheet(done: CrossValidation | None) -> Sheet:
     def paint(figure: Figure) -> None:
         axis = figure.subplots()
         _histogram(axis, known)
+        axis.plot(known, np.zeros(len(known)), "|", color=INK, markersize=11, label="a path", clip_on=False)
         axis.axvline(0.0, color=MUTED, linewidth=0.9, linestyle="--")
         axis.axvline(middle, color=OTHER, linewidth=1.4, label=f"median {number(middle, 3)}")
         axis.set_xlabel("Sharpe ratio a day")
@@ -179,7 +180,8 @@ def overfit_sheet(search: Search) -> Sheet:
 def _histogram(axis: Any, values: Sequence[float], split: float | None = None) -> None:
     """Bars over ``values``, in another colour up to ``split``, which is then an edge."""
     low, high = min(values), max(values)
-    width = (high - low) / 24 or max(abs(high), 1.0) / 24
+    bars = min(max(2 * round(len(values) ** 0.5), 6), 24)
+    width = (high - low) / bars or max(abs(high), 1.0) / bars
     origin = low - width / 2 if split is None else split
     first, last = np.floor((low - origin) / width), np.ceil((high - origin) / width)
     edges = origin + width * np.arange(int(first) - 1, int(last) + 2)

@@ -68,10 +68,11 @@ def _findings(report: BacktestReport) -> Iterator[str]:
     for run in report.walk_forward:
         tested = [fold for fold in run.folds if fold.out_of_sample is not None]
         lost = sum((fold.out_of_sample or 0.0) <= 0 for fold in tested)
+        worth = f"a Sharpe ratio at most 0 in {lost} of the {len(tested)} folds that have one"
+        none = "too few in any of them for a Sharpe ratio"
         yield (
             f"Walk-forward ({run.kind}): {plural(len(run.folds), 'fold')}, "
-            f"{plural(run.performance.trades, 'trade')} out of sample; a Sharpe ratio at most 0 in {lost} of "
-            f"the {len(tested)} folds that have one."
+            f"{plural(run.performance.trades, 'trade')} out of sample; {worth if tested else none}."
         )
     yield from _searched(report)
     yield (

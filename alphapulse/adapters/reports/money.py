@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from alphapulse.adapters.reports.style import BAD, LINE, MUTED, Sheet, dated, nothing, percent
+from alphapulse.adapters.reports.style import BAD, LINE, MUTED, PAPER, Sheet, dated, nothing, percent
 from alphapulse.adapters.reports.words import day, number, plural, share, signed
 from alphapulse.domain.performance.figures import Month, Performance, Point
 
-MAX_POINTS = 2_000  # drawn of a curve: its extremes are always among them
+MAX_POINTS = 1_000  # drawn of a curve: its extremes are always among them
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "year")
-_DIVERGING = ("#e5484d", "#f4f1ec", "#1f9d8f")
+_DIVERGING = ("#e2534f", "#f4f1ec", "#2a9f90")  # the same in light and dark: the text over them is dark
 
 
 def equity_sheet(performance: Performance, *, name: str = "equity", whose: str = "") -> Sheet:
@@ -22,11 +22,11 @@ def equity_sheet(performance: Performance, *, name: str = "equity", whose: str =
     what = whose or performance.of
     title = f"Equity and drawdown of {what}"
     if len(performance.curve) < 1:
-        return nothing(name, title, _without(performance))
+        return nothing(name, title, without(performance))
     last = performance.curve[-1]
     deepest = max(point.drawdown for point in performance.curve)
     caption = (
-        f"{plural(performance.trades, 'trade')} that closed from {day(performance.first)} to "
+        f"{plural(performance.trades, 'trade')} between {day(performance.first)} and "
         f"{day(performance.last)} (UTC), after fees and slippage. Equity begins at 1 and moves when a trade "
         f"closes, so what was open is not in it. At the end {number(last.equity, 5)}; deepest drawdown "
         f"{share(deepest)}."
@@ -42,7 +42,7 @@ def equity_sheet(performance: Performance, *, name: str = "equity", whose: str =
 def months_sheet(performance: Performance, *, name: str = "months") -> Sheet:
     title = f"Return by month, {performance.of}"
     if not performance.months:
-        return nothing(name, title, _without(performance))
+        return nothing(name, title, without(performance))
     years = sorted({month.year for month in performance.months})
     caption = (
         "Equity at the end of a month (UTC) over that at its beginning, less 1, after fees and slippage; in "
@@ -53,7 +53,7 @@ def months_sheet(performance: Performance, *, name: str = "months") -> Sheet:
     return Sheet(name, title, caption, lambda figure: _months(figure, performance.months), height)
 
 
-def _without(performance: Performance) -> str:
+def without(performance: Performance) -> str:
     if performance.of == "candidates":
         return "No candidate whose outcome is known: nothing to draw."
     return "No signals that were resolved: nothing to draw. What was refused is among the candidates."
@@ -112,7 +112,7 @@ def _heat(axis: Any, values: Any) -> None:
     colours = LinearSegmentedColormap.from_list("returns", _DIVERGING)
     axis.pcolormesh(
         np.arange(14) - 0.5, np.arange(len(values) + 1) - 0.5, np.ma.masked_invalid(values), cmap=colours,
-        vmin=-most, vmax=most, edgecolors="#ffffff", linewidth=1.5,
+        vmin=-most, vmax=most, edgecolors=PAPER, linewidth=1.5,
     )  # fmt: skip
     axis.axvline(11.5, color=MUTED, linewidth=1.2)
     axis.invert_yaxis()

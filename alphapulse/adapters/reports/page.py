@@ -11,6 +11,7 @@ from alphapulse.adapters.reports.style import PALETTE, Sheet, inline_of
 from alphapulse.domain.backtest.results import BacktestReport
 from alphapulse.domain.performance.figures import Attribution, Performance
 
+_ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # nothing from anywhere
 _STYLE = """
 body{margin:0 auto;max-width:1080px;padding:16px 20px 60px;background:var(--paper);color:var(--ink);
 font:15px/1.5 system-ui,sans-serif}
@@ -29,7 +30,7 @@ pre{overflow-x:auto;font-size:12px;border:1px solid var(--grid);padding:8px}summ
 
 
 def report_page(report: BacktestReport, sheets: Sequence[Sheet]) -> str:
-    """``sheets`` in the order of pictures.sheets_of."""
+    """``sheets`` as of writing.sheets_of."""
     strategy = report.configuration
     said = "".join(f"<li>{escape(each)}</li>" for each in [*findings(report), *report.notes])
     body = f"""<h1>Backtest of {escape(strategy.name)}, version {strategy.version}</h1>
@@ -62,7 +63,7 @@ def _page(title: str, body: str) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{_ALLOWED}">
 <link rel="icon" href="data:,"><meta name="color-scheme" content="light dark">
 <style>:root{{{_colours(0)}}}
 @media (prefers-color-scheme: dark){{:root{{{_colours(1)}}}}}{_STYLE}</style></head>
@@ -75,12 +76,12 @@ def _colours(which: int) -> str:
 
 
 def _picture(sheet: Sheet) -> str:
-    label = escape(f"{sheet.title}. {sheet.caption}", quote=True)
-    drawing = inline_of(sheet).replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    return (
-        f'<figure id="{escape(sheet.name, quote=True)}"><h3>{escape(sheet.title)}</h3>{drawing}'
-        f"<figcaption>{escape(sheet.caption)}</figcaption></figure>"
-    )
+    title, caption = escape(sheet.title), escape(sheet.caption)
+    begin = f'<figure id="{escape(sheet.name)}"><h3>{title}</h3>'
+    if sheet.blank:
+        return f"{begin}<p>{caption}</p></figure>"
+    drawing = inline_of(sheet).replace("<svg ", f'<svg role="img" aria-label="{title}. {caption}" ', 1)
+    return f"{begin}{drawing}<figcaption>{caption}</figcaption></figure>"
 
 
 def _figures(performance: Performance) -> str:

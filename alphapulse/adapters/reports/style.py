@@ -29,7 +29,7 @@ PALETTE = {
 }  # fmt: skip
 WIDTH_IN, DPI = 10.0, 120
 MAX_NAME = 44  # characters of a name that are drawn
-_CAPTION_WIDTH = 148  # characters
+_CAPTION_WIDTH = 168  # characters
 _LOOK: Any = {
     "svg.hashsalt": "alphapulse", "svg.fonttype": "path", "path.simplify": True, "font.size": 9,
     "font.family": "DejaVu Sans", "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlecolor": INK,
@@ -46,7 +46,7 @@ Paint = Callable[[Figure], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheet:
-    """A picture before it is drawn. ``blank``: there is nothing to draw, and ``caption`` says so."""
+    """A picture before it is drawn. ``blank``: there is nothing to draw, and ``caption`` says why."""
 
     name: str  # of its file, without a suffix
     title: str
@@ -60,9 +60,17 @@ def nothing(name: str, title: str, why: str) -> Sheet:
     """The sheet of what cannot be drawn: it says why, in place of an empty axis."""
 
     def paint(figure: Figure) -> None:
-        figure.text(0.5, 0.5, textwrap.fill(why, 100), ha="center", va="center", color=MUTED, fontsize=11)
+        figure.text(
+            0.5,
+            0.5,
+            textwrap.fill(printable(why, 600), 100),
+            ha="center",
+            va="center",
+            color=MUTED,
+            fontsize=11,
+        )
 
-    return Sheet(name, title, "Nothing is drawn here.", paint, height_in=1.6, blank=True)
+    return Sheet(name, title, why, paint, height_in=1.6, blank=True)
 
 
 def png_of(sheet: Sheet) -> bytes:
@@ -96,7 +104,7 @@ def _drawn(sheet: Sheet, form: str, *, titled: bool) -> bytes:
         sheet.paint(figure)
         if titled:
             figure.suptitle(printable(sheet.title, 110), x=0.01, ha="left", fontsize=12, color=INK)
-            caption = textwrap.fill(printable(sheet.caption, 900), _CAPTION_WIDTH)
+            caption = "" if sheet.blank else textwrap.fill(printable(sheet.caption, 900), _CAPTION_WIDTH)
             figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color=MUTED)
         out = BytesIO()
         metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}

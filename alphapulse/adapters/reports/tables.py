@@ -38,7 +38,7 @@ def figures(performance: Performance) -> str:
     rows = []
     for each in performance.figures:
         interval = f"{number(each.low)} to {number(each.high)}" if each.low is not None else UNKNOWN
-        unit = UNITS.get(each.unit, each.unit)
+        unit = "" if each.value is None else UNITS.get(each.unit, each.unit)
         rows.append((
             each.title, f"{number(each.value)} {unit}".strip(), interval, number(each.sample),
             number(each.effective, 3) if each.effective else UNKNOWN, each.note,

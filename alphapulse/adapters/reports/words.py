@@ -7,7 +7,7 @@ UNITS = {
     "ratio": "",
     "probability": "",
     "r": "R",
-    "per_year": "a year",
+    "per_year": "annualised",
     "count": "",
     "days": "days",
     "bps": "bps",
