@@ -12,14 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import AsyncConnection
 
-from alphapulse.domain.performance.trades import Trades
+from alphapulse.domain.analysis.fields import Floats, Int64s
+from alphapulse.domain.market.timeframes import MINUTE_NS
+from alphapulse.domain.performance.market_figures import Market
+from alphapulse.domain.performance.trades import Names, Trades
 from alphapulse.projections.candle_view import NotYetFolded, QueryTooLarge, snapshot
 from alphapulse.projections.decision_queries import folded_to
 from alphapulse.projections.known_bars import wire_array
 
 MAX_TRADES = 100_000  # in one answer
 MAX_DAILY_BARS = 200_000  # of all markets together
-DAY_MINUTES = 1440
+_DAY_NS = 1440 * MINUTE_NS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,49 @@ async def read_trades(conn: AsyncConnection[Any], wanted: Wanted, position: int,
     if len(columns[0]) > limit:
         raise QueryTooLarge(f"{wanted.strategy} has more than {limit} candidates: ask for fewer of them")
     return Trades(*columns)
+
+
+async def market_days(
+    conn: AsyncConnection[Any], trades: Trades, *, as_of: int | None = None
+) -> Market | None:
+    """The market's return on each day (UTC) of ``trades``: the mean over their instruments, as a ratio.
+
+    An instrument counts on a day whose bar, and that of the day before, had ended by ``as_of``; days without
+    any are left out. None: there are no trades.
+
+    Raises:
+        QueryTooLarge: there are more than MAX_DAILY_BARS of them.
+        NotYetFolded: ``as_of`` lies ahead of the bars.
+    """
+    if not len(trades):
+        return None
+    query: LiteralString = (
+        "SELECT array_agg(instrument), array_agg(day), array_agg(close) FROM (SELECT instrument,"
+        " start / 1440 AS day, close FROM known_bars WHERE instrument = ANY(%(instruments)s)"
+        " AND timeframe = 1440 AND start >= 1440 * %(first)s AND start <= 1440 * %(last)s"
+        " AND position <= %(as_of)s ORDER BY instrument, start LIMIT %(rows)s) bars"
+    )
+    values: dict[str, Any] = {
+        "instruments": sorted(set(trades.instrument)),
+        "first": int(trades.opened.min()) // _DAY_NS - 1,
+        "last": int(trades.closed.max()) // _DAY_NS,
+        "rows": MAX_DAILY_BARS + 1,
+    }
+    async with snapshot(conn):
+        values["as_of"] = await reached(conn, as_of, "features")
+        instrument, day, close = await gathered(conn, query, values, (str, int, float))
+    if len(day) > MAX_DAILY_BARS:
+        raise QueryTooLarge(f"{len(values['instruments'])} markets have over {MAX_DAILY_BARS} daily bars")
+    return _mean_returns(instrument, day, close)
+
+
+def _mean_returns(instrument: Names, day: Int64s, close: Floats) -> Market:
+    """By day; rows are in the order of instrument and day."""
+    follows = (instrument[1:] == instrument[:-1]) & (day[1:] == day[:-1] + 1)
+    returns, of_day = (close[1:] / close[:-1] - 1)[follows], day[1:][follows]
+    days, place = np.unique(of_day, return_inverse=True)
+    sums = np.bincount(place, returns, minlength=len(days))
+    return days, np.asarray(sums / np.bincount(place, minlength=len(days)))
 
 
 async def gathered(

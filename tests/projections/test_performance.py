@@ -14,6 +14,7 @@ from alphapulse.domain.decision.decisions import DecisionMade
 from alphapulse.domain.performance.attribution import DIMENSIONS, NO_PATTERN, shares_of
 from alphapulse.domain.performance.equity import equity_of
 from alphapulse.domain.performance.trades import Trade, Trades
+from alphapulse.domain.signals.idea import DAY_NS
 from alphapulse.domain.signals.signal import OutcomeRecorded
 from alphapulse.projections import generations
 from alphapulse.projections.attribution import Attribution
@@ -22,7 +23,7 @@ from alphapulse.projections.candle_view import NotYetFolded, QueryTooLarge
 from alphapulse.projections.digest import digest, live_digest
 from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.performance import Performance
-from alphapulse.projections.performance_queries import Wanted, trades_of
+from alphapulse.projections.performance_queries import Wanted, market_days, trades_of
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.rebuild import Rebuilder, fold_until
 from alphapulse.projections.runner import Limits, Runner
@@ -294,3 +295,56 @@ async def test_rows_hold_what_the_decision_gives(world: World) -> None:
             [vote.share for vote in shares],
             [vote.without for vote in shares],
         )
+
+
+async def test_the_market_is_the_mean_of_the_traded_instruments_on_days_that_had_ended(world: World) -> None:
+    """Two of them, one with a day missing; the third was not traded."""
+    day, row = 20_000, "('{}', 1440, {}, 0, 0, 0, {}, 0, 0, 0, 0, {}, 0, 0, 0)"
+    closes = {
+        "a:A": {0: 100.0, 1: 110.0, 2: 99.0, 3: 99.0},
+        "b:B": {0: 50.0, 2: 100.0, 3: 150.0},
+        "c:C": {1: 1.0},
+    }
+    rows = [
+        row.format(name, (day + n) * 1440, close, 10 + n)
+        for name in closes
+        for n, close in closes[name].items()
+    ]
+    trades = Trades.of(_traded(name, day + 1, day + 3) for name in ("a:A", "b:B"))
+    async with await world.connect() as db:
+        await db.execute(sql.SQL("INSERT INTO known_bars VALUES " + ", ".join(rows)))
+        await db.execute(
+            "INSERT INTO projections (name, generation, code_version, state, schema, position)"
+            " VALUES ('features', 1, 1, 'live', 'public', 20)"
+        )
+        days, returns = await market_days(db, trades, as_of=20) or ((), ())
+        assert list(days) == [day + 1, day + 2, day + 3]
+        np.testing.assert_allclose(returns, [0.1, -0.1, (0 + 0.5) / 2])
+        days, _ = await market_days(db, trades, as_of=12) or ((), ())
+        assert list(days) == [day + 1, day + 2]
+        assert await market_days(db, trades.take(slice(0))) is None
+        with pytest.raises(NotYetFolded, match="21"):
+            await market_days(db, trades, as_of=21)
+
+
+def _traded(instrument: str, opened: int, closed: int) -> Trade:
+    return Trade(
+        decision=instrument,
+        strategy_version=1,
+        instrument=instrument,
+        timeframe=5,
+        regime="range",
+        side=1,
+        number=1,
+        opened=opened * DAY_NS,
+        closed=closed * DAY_NS,
+        confidence=0.9,
+        size_ratio=1.0,
+        reason="target",
+        is_win=True,
+        worst_win=True,
+        best_win=True,
+        gross_bps=10.0,
+        net_bps=1.0,
+        net_r=0.1,
+    )

@@ -5,6 +5,7 @@ By voter, pattern or feature group a trade's contribution is divided by the Shap
 way the parts sum to the whole.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
@@ -13,7 +14,6 @@ import msgspec
 import numpy as np
 
 from alphapulse.domain.analysis.fields import Floats, Int64s
-from alphapulse.domain.analysis.indicators.pattern_records import FAMILIES
 from alphapulse.domain.decision.decisions import CastVote, DecisionMade
 from alphapulse.domain.decision.intervals import DRAWS, block_length, effective_size, mean_interval
 from alphapulse.domain.market.timeframes import LABELS
@@ -26,7 +26,8 @@ NO_PATTERN = "no pattern"  # what votes that look at no pattern made
 UNATTRIBUTED = "unattributed"  # of trades whose votes are not known
 UNKNOWN_GROUP = "unknown"
 
-PATTERNS = frozenset(name.replace("_", " ") for names in FAMILIES.values() for name in names)
+# How a voter names the pattern that it saw, first of all its reasons: see voters/patterns.py.
+_NAMED = re.compile(r"(.+?): right \d")
 _HOUR_NS = 3_600_000_000_000
 _SEED = 5
 FEW = 20  # trades, under which the bootstrap sees too little of what can happen
@@ -65,9 +66,9 @@ def shares_of(decision: DecisionMade) -> tuple[VoteShare, ...]:
 
 
 def pattern_of(vote: CastVote) -> str:
-    """The candlestick pattern that the voter names first (voters/patterns.py); empty: none."""
-    name = vote.reasons[0].partition(": right ")[0] if vote.reasons else ""
-    return name if name in PATTERNS else ""
+    """The pattern that the voter says it saw; empty: it looks at none."""
+    named = _NAMED.match(vote.reasons[0]) if vote.reasons else None
+    return named[1] if named else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
