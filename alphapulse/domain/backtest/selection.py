@@ -15,8 +15,8 @@ from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.backtest.results import CrossValidation, Fold
 from alphapulse.domain.backtest.splits import DAY_NS, Combinatorial, Window, tested_on, trained_on
 from alphapulse.domain.decision.intervals import block_length, effective_size, mean_interval
+from alphapulse.domain.performance.chance_figures import daily_sharpe as sharpe_of
 from alphapulse.domain.performance.equity import SETS, Equity, daily_of, equity_of
-from alphapulse.domain.performance.report import daily_sharpe as sharpe_of
 from alphapulse.domain.performance.trades import Trades
 
 LEAST_TRADES = 30
@@ -179,6 +179,19 @@ def cross_validate(
         chosen=tuple(chosen),
         note=f"nothing chosen in {none} of {len(chosen)} splits: too few trades" if none else "",
     )
+
+
+def daily_returns(ledgers: Ledgers, first: int, until: int, rule: Rule | None = None) -> Floats:
+    """(days, configurations) from ``first`` to ``until`` or the last close, for overfit_of; NaN: see Sample.
+
+    Raises:
+        BadSelection.
+    """
+    rule = rule or Rule()
+    ledgers = _of(rule, ledgers)
+    last = max(int(trades.closed.max(initial=0)) + 1 for trades in ledgers.values())
+    days = _days(first, max(until, last))
+    return np.stack([_sample(trades, days, rule).returns for trades in ledgers.values()], axis=1)
 
 
 def _samples(
