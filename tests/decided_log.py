@@ -9,10 +9,12 @@ from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.ports import EventStore, Recorded
 from alphapulse.processes.project import connector
+from alphapulse.projections.attribution import Attribution
 from alphapulse.projections.checkpoint import ensure_live
 from alphapulse.projections.decisions import Decisions
 from alphapulse.projections.features import Features
 from alphapulse.projections.generations import newest
+from alphapulse.projections.performance import Performance
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.rebuild import fold_until
 from alphapulse.projections.runner import connection
@@ -20,7 +22,7 @@ from alphapulse.projections.signals import Signals
 from tests.domain.signals.engine_world import world
 from tests.launch import ROOT
 
-MODELS: Sequence[AnyReadModel] = (Decisions(), Signals(), Features())
+MODELS: Sequence[AnyReadModel] = (Decisions(), Signals(), Features(), Performance(), Attribution())
 # Two markets with an edge, in minutes; the strategy of engine_world.py issues some dozen signals on them.
 MARKETS = [event for _, _, event in world(markets=2, bars=1_500, edge=3e-4, size=50)]
 
