@@ -132,7 +132,8 @@ def _scatter(
     axis.axhline(0.0, color=MUTED, linewidth=0.8, linestyle="--")
     every = trades.confidence if by_claim else np.array(trades.opened, "datetime64[ns]")
     named: set[str] = set()
-    for which, alpha, size in ((refused, 0.28, 9), (signals, 0.9, 22)):
+    small = 9 if len(refused) > MAX_DOTS // 5 else 22
+    for which, alpha, size in ((refused, 0.28, small), (signals, 0.9, 24)):
         for reason, (colour, marker) in _REASONS.items():
             rows = [i for i in which if trades.reason[i] == reason]
             if not rows:

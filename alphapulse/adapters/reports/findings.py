@@ -65,6 +65,12 @@ def _findings(report: BacktestReport) -> Iterator[str]:
         yield "The gate is lower than in production: this is research, and its signals would say so."
     if counts.calibrations == 0:
         yield "No calibration came about in this range: no more than the odds of the geometry was claimed."
+    if len(report.search.cells) > 1:
+        best = report.search.best or report.search.cells[0].name
+        yield (
+            f"The figures are those of {best}, the best of {len(report.search.cells)} configurations on all of "
+            "this range, so in sample. What the choice is worth is told by walk-forward and cross-validation."
+        )
     for run in report.walk_forward:
         tested = [fold for fold in run.folds if fold.out_of_sample is not None]
         lost = sum((fold.out_of_sample or 0.0) <= 0 for fold in tested)

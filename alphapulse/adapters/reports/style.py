@@ -104,7 +104,13 @@ def _drawn(sheet: Sheet, form: str, *, titled: bool) -> bytes:
         sheet.paint(figure)
         if titled:
             figure.suptitle(printable(sheet.title, 110), x=0.01, ha="left", fontsize=12, color=INK)
-            caption = "" if sheet.blank else textwrap.fill(printable(sheet.caption, 900), _CAPTION_WIDTH)
+            caption = (
+                ""
+                if sheet.blank
+                else textwrap.fill(
+                    printable(sheet.caption, 900).replace(" %", "\N{NO-BREAK SPACE}%"), _CAPTION_WIDTH
+                )
+            )
             figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color=MUTED)
         out = BytesIO()
         metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
