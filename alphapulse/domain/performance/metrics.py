@@ -48,8 +48,8 @@ class Returns:
 
     def moment(self, power: int) -> Floats:
         """The central moment over that power of the standard deviation, both over n."""
-        away = self.returns - self.mean[:, None]
-        deviation = np.where(self.spread == 0, 0.0, np.sqrt((away * away).mean(axis=1)))
+        away = np.where(self.spread[:, None] == 0, 0.0, self.returns - self.mean[:, None])
+        deviation = np.sqrt((away * away).mean(axis=1))
         return np.asarray((away**power).mean(axis=1) / deviation**power)
 
 
