@@ -69,7 +69,7 @@ def _findings(report: BacktestReport) -> Iterator[str]:
         best = report.search.best or report.search.cells[0].name
         yield (
             f"The figures are those of {best}, the best of {len(report.search.cells)} configurations on all "
-            "of this range, so in sample. What the choice is worth is told by walk-forward and cross-validation."
+            "of this range, so in sample. Walk-forward and cross-validation tell what the choice is worth."
         )
     for run in report.walk_forward:
         tested = [fold for fold in run.folds if fold.out_of_sample is not None]
