@@ -88,7 +88,7 @@ async def once(
 
 async def replay(
     store: EventStore, job: Job, upto: int, contexts: MakeContexts = contexts_of
-) -> AsyncIterator[tuple[Seat, list[Output]]]:
+) -> AsyncIterator[tuple[Seat, Sequence[Output]]]:
     """What ``job`` puts out over the log up to position ``upto``, from its beginning, page by page.
 
     The seat is the same one all the time. Nothing is recorded.
