@@ -9,7 +9,7 @@ from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.decision.scores import brier, brier_skill, calibration_error, reliability_bins
 from alphapulse.domain.performance.figures import ReliabilityBin
 from alphapulse.domain.performance.outcomes import Outcomes
-from alphapulse.domain.performance.resampling import Interval, interval_of
+from alphapulse.domain.performance.resampling import LEVEL, Interval, interval_of
 from alphapulse.domain.performance.trades import Bools
 
 
@@ -53,18 +53,22 @@ class Claims:
         return value, interval_of(skills)
 
     def error(self) -> tuple[float, Interval]:
-        """Expected calibration error; the draws keep the bins of the whole.
+        """Expected calibration error, over the bins of the whole.
 
-        What is measured exceeds what is, by chance, and a draw exceeds what is measured again: both are
-        taken off, each as large as draws are above the value on average.
+        Its draws lie above it, as it lies above what is true: chance adds to distances. So the interval is
+        as wide as 95 % of the draws move the bins, all distances together: |a| and |b| differ by no more
+        than |a - b|. It covers at least as often as it says, and reaches 0 unless chance is ruled out.
         """
         value = calibration_error(self.claimed, self.won, self.weight)
         away = self.weight * (self.claimed - self.won)
-        sums = self.outcomes.sums(*(np.where(inside, away, 0.0) for inside in self._inside()), self.weight)
+        by_bin = np.stack([np.where(inside, away, 0.0) for inside in self._inside()])
+        sums = self.outcomes.sums(*by_bin, self.weight)
         if sums is None:
             return value, Interval()
-        drawn = np.abs(sums[:-1]).sum(axis=0) / sums[-1]
-        return value, interval_of(np.maximum(drawn - 2 * (drawn.mean() - value), 0.0))
+        found = by_bin.sum(axis=1) / self.weight.sum()
+        moved = np.abs(sums[:-1] / sums[-1] - found[:, None]).sum(axis=0)
+        most = float(np.quantile(moved, LEVEL))
+        return value, Interval(max(value - most, 0.0), min(value + most, 1.0))
 
     def error_by_chance(self) -> float:
         """What the calibration error would be on average if every claim were exact.
