@@ -14,6 +14,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from alphapulse.domain.analysis.fields import Floats, Int64s
+from alphapulse.domain.analysis.lanes import LANES, ONE, many, put, take, where_above
 from alphapulse.domain.analysis.machine_code import compiled
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,84 +104,60 @@ def copy(source: Floats, into: Floats) -> None:
         into[i] = source[i]
 
 
-# Slots whose last 20 rows stay in the nearest cache, of 32 KiB and more: for kernels that go over them twice.
-NEAR = 160
-
-
-# Four rows a pass: what is summed up is loaded and stored once for four additions, in the same order.
-
-
-@piece
-def window_sum(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
-    """``into[i]``: sum of the last ``count`` rows of ``ring[row & mask, lo + i]``, oldest to newest."""
-    mask = ring.shape[0] - 1
-    x = ring[(row - count + 1) & mask, lo:hi]
-    for i in range(x.shape[0]):
-        into[i] = x[i]
-    back = count - 2
-    while back >= 3:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
-        for i in range(a.shape[0]):
-            into[i] = into[i] + a[i] + b[i] + c[i] + d[i]
-        back -= 4
-    while back >= 0:
-        x = ring[(row - back) & mask, lo:hi]
-        for i in range(x.shape[0]):
-            into[i] += x[i]
-        back -= 1
+# What a window comes to: of one slot, or of many side by side, see lanes.py. Sums run from the oldest row.
 
 
 @inner_piece
-def larger(a: float, b: float) -> float:
-    return b if b > a else a
-
-
-@piece
-def window_max(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
-    """``into[i]``: the largest of the last ``count`` rows."""
+def summed(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    """Sum of the last ``count`` rows."""
     mask = ring.shape[0] - 1
-    x = ring[(row - count + 1) & mask, lo:hi]
-    for i in range(x.shape[0]):
-        into[i] = x[i]
-    back = count - 2
-    while back >= 3:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
-        for i in range(a.shape[0]):
-            into[i] = larger(larger(larger(larger(into[i], a[i]), b[i]), c[i]), d[i])
-        back -= 4
-    while back >= 0:
-        x = ring[(row - back) & mask, lo:hi]
-        for i in range(x.shape[0]):
-            into[i] = larger(into[i], x[i])
-        back -= 1
+    total = take(ring, (row - count + 1) & mask, slot, kind)
+    for back in range(count - 2, -1, -1):
+        total = total + take(ring, (row - back) & mask, slot, kind)
+    return total
 
 
 @inner_piece
-def smaller(a: float, b: float) -> float:
-    return b if b < a else a
-
-
-@piece
-def window_min(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
-    """``into[i]``: the smallest of the last ``count`` rows."""
+def largest(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    """The largest of the last ``count`` rows."""
     mask = ring.shape[0] - 1
-    x = ring[(row - count + 1) & mask, lo:hi]
-    for i in range(x.shape[0]):
-        into[i] = x[i]
-    back = count - 2
-    while back >= 3:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
-        for i in range(a.shape[0]):
-            into[i] = smaller(smaller(smaller(smaller(into[i], a[i]), b[i]), c[i]), d[i])
-        back -= 4
-    while back >= 0:
-        x = ring[(row - back) & mask, lo:hi]
-        for i in range(x.shape[0]):
-            into[i] = smaller(into[i], x[i])
-        back -= 1
+    found = take(ring, (row - count + 1) & mask, slot, kind)
+    for back in range(count - 2, -1, -1):
+        x = take(ring, (row - back) & mask, slot, kind)
+        found = where_above(x, found, x, found)
+    return found
+
+
+@inner_piece
+def smallest(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    """The smallest of the last ``count`` rows."""
+    mask = ring.shape[0] - 1
+    found = take(ring, (row - count + 1) & mask, slot, kind)
+    for back in range(count - 2, -1, -1):
+        x = take(ring, (row - back) & mask, slot, kind)
+        found = where_above(found, x, x, found)
+    return found
+
+
+def over_slots(function: Callable[..., Any]) -> Callable[[Floats, int, int, int, int, Floats], None]:
+    """A piece that writes to ``into[i]`` what ``function`` makes of a window of each slot ``lo + i``."""
+
+    @inner_piece
+    def each(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
+        slots = hi - lo
+        if slots < LANES:
+            for i in range(slots):
+                put(function(ring, row, count, lo + i, ONE), into, i)
+        else:
+            for begin in range(0, slots, LANES):
+                i = min(begin, slots - LANES)  # the last few are worked out together with some once more
+                put(function(ring, row, count, lo + i, many()), into, i)
+
+    return each
+
+
+# (ring, row, count, lo, hi, into): of ``ring[row & mask, lo + i]`` and the rows before it into ``into[i]``.
+window_sum, window_max, window_min = over_slots(summed), over_slots(largest), over_slots(smallest)
 
 
 @piece

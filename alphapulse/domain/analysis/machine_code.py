@@ -28,7 +28,7 @@ def fingerprint(function: FunctionType) -> str:
 
 
 def _add(value: Any, digest: Any, seen: set[CodeType]) -> None:
-    value = getattr(value, "py_func", value)
+    value = getattr(value, "py_func", getattr(value, "_defn", value))  # compiled, or what makes such code
     if isinstance(value, _PLAIN):
         digest.update(repr(value).encode())
     elif isinstance(value, tuple):
@@ -78,7 +78,8 @@ class _Cache(FunctionCache):
         return fingerprint(self._function), self._allocates
 
     def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-        return (*super()._index_key(signature, codegen), self._of)  # type: ignore[no-untyped-call]
+        # Without numba's own hash of what a function closes over, which is another one in each process.
+        return (signature, codegen.magic_tuple(), self._of)
 
 
 def compiled(function: F, *, allocates: bool = True) -> F:

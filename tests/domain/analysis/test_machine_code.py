@@ -1,5 +1,6 @@
 """The cache of machine code: whatever goes into a function changes its fingerprint."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,11 @@ from types import FunctionType
 from typing import Any, cast
 
 import pytest
+from numba.extending import intrinsic
 
 from alphapulse.domain.analysis.machine_code import fingerprint
+
+ROOT = Path(__file__).parents[3]
 
 
 def module(text: str) -> dict[str, Any]:
@@ -51,6 +55,43 @@ def test_the_same_code_has_the_same_fingerprint() -> None:
 def test_whatever_is_reached_changes_the_fingerprint(old: str, new: str) -> None:
     assert old in TEXT
     assert of(TEXT) != of(TEXT.replace(old, new))
+
+
+def test_what_makes_code_of_its_own_changes_the_fingerprint() -> None:
+    text = (
+        "def outer(x): return made(x)\ndef made(typing, x):\n    def generate(builder): return builder.{}\n"
+    )
+    prints = set()
+    for instruction in ("fadd", "fsub"):
+        names = module(text.format(instruction) + "    return x(x), generate\n")
+        names["made"] = intrinsic(names["made"])
+        prints.add(fingerprint(names["outer"]))
+    assert len(prints) == 2
+
+
+CLOSING = """
+from alphapulse.domain.analysis.compiled import over_slots, inner_piece
+@inner_piece
+def newest(ring, row, count, slot, kind): return ring[row, slot]
+each = over_slots(newest)
+def run():
+    import numpy as np
+    into = np.zeros(3)
+    each(np.arange(6.0).reshape(2, 3), 1, 1, 0, 3, into)
+    assert into.tolist() == [3.0, 4.0, 5.0]
+    print(sum(each.stats.cache_hits.values()))
+"""
+
+
+def test_what_closes_over_another_function_is_found_again_by_the_next_process(tmp_path: Path) -> None:
+    (tmp_path / "closing.py").write_text(CLOSING)
+    command = [sys.executable, "-c", "import closing; closing.run()"]
+    place = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    ran = [
+        subprocess.run(command, env=os.environ | place, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert ran == ["0\n", "1\n"]
 
 
 def test_a_function_that_calls_itself_has_a_fingerprint() -> None:

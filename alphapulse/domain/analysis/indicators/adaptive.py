@@ -1,7 +1,10 @@
 """Kaufman's adaptive moving average: fast where prices go somewhere, slow where they go to and fro."""
 
-from alphapulse.domain.analysis.compiled import View, piece
+from typing import Any
+
+from alphapulse.domain.analysis.compiled import View, inner_piece, over_slots
 from alphapulse.domain.analysis.fields import CLOSE, Floats
+from alphapulse.domain.analysis.lanes import size, take
 from alphapulse.domain.analysis.registry import Output, indicator, period, smoothing_forgets
 
 _FASTEST, _SLOWEST = 2 / (2 + 1), 2 / (30 + 1)  # alphas of averages over 2 and 30 bars
@@ -25,7 +28,7 @@ def kama(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) 
     mean, seen, warm = carry[0, view.lo : view.hi], view.seen[view.lo : view.hi], view.warm
     for row in range(view.first, view.last):
         into = out[0, row - view.first, view.lo : view.hi]
-        path_length(view, row, count, into)
+        path_lengths(view.bars[CLOSE], row, count, view.lo, view.hi, into)
         close = view.bars[CLOSE, row & view.mask, view.lo : view.hi]
         last = view.bars[CLOSE, (row - 1) & view.mask, view.lo : view.hi]
         far = view.bars[CLOSE, (row - count) & view.mask, view.lo : view.hi]
@@ -39,23 +42,16 @@ def kama(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) 
             into[i] = mean[i]
 
 
-@piece
-def path_length(view: View, row: int, count: int, into: Floats) -> None:
-    """``into[i]``: how far the close went in the last ``count`` steps, to and fro; four of them a pass."""
-    mask, lo, hi, ring = view.mask, view.lo, view.hi, view.bars[CLOSE]
-    for i in range(into.shape[0]):
-        into[i] = 0.0
-    back = count
-    while back >= 4:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
-        e = ring[(row - back + 4) & mask, lo:hi]
-        for i in range(into.shape[0]):
-            steps = into[i] + abs(b[i] - a[i]) + abs(c[i] - b[i])
-            into[i] = steps + abs(d[i] - c[i]) + abs(e[i] - d[i])
-        back -= 4
-    while back >= 1:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        for i in range(into.shape[0]):
-            into[i] += abs(b[i] - a[i])
-        back -= 1
+@inner_piece
+def path_length(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    """How far it went in the last ``count`` steps, to and fro."""
+    mask, total = ring.shape[0] - 1, kind
+    before = take(ring, (row - count) & mask, slot, kind)
+    for back in range(count - 1, -1, -1):
+        x = take(ring, (row - back) & mask, slot, kind)
+        total = total + size(x - before)
+        before = x
+    return total
+
+
+path_lengths = over_slots(path_length)

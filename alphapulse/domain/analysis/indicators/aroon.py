@@ -1,7 +1,10 @@
 """Chande's Aroon: how long ago the highest high and the lowest low were."""
 
-from alphapulse.domain.analysis.compiled import NEAR, View, piece, window_max, window_min
+from typing import Any
+
+from alphapulse.domain.analysis.compiled import View, inner_piece, largest, over_slots, smallest
 from alphapulse.domain.analysis.fields import HIGH, LOW, Field, Floats
+from alphapulse.domain.analysis.lanes import take, where_equal
 from alphapulse.domain.analysis.registry import Output, indicator, period
 
 
@@ -18,48 +21,40 @@ from alphapulse.domain.analysis.registry import Output, indicator, period
     ),
     lookback=lambda p: int(p[0]),
     window=lambda p: int(p[0]),
-    carries=lambda _: 2,  # room for the extremes
     source="T. Chande, 1995: 100 * (period - bars since the extreme) / period, of equal ones the latest",
 )
 def aroon(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
-    count = int(params[0])
+    count, lo, hi = int(params[0]), view.lo, view.hi
     for row in range(view.first, view.last):
         at = row - view.first
-        for lo in range(view.lo, view.hi, NEAR):
-            hi = min(lo + NEAR, view.hi)
-            up, down, oscillator = out[0, at, lo:hi], out[1, at, lo:hi], out[2, at, lo:hi]
-            highest, lowest = carry[0, lo:hi], carry[1, lo:hi]
-            window_max(view.bars[HIGH], row, count + 1, lo, hi, highest)
-            window_min(view.bars[LOW], row, count + 1, lo, hi, lowest)
-            since_last(view.bars[HIGH], row, count, lo, hi, highest, up)
-            since_last(view.bars[LOW], row, count, lo, hi, lowest, down)
-            for i in range(up.shape[0]):
-                oscillator[i] = up[i] - down[i]
+        up, down, oscillator = out[0, at, lo:hi], out[1, at, lo:hi], out[2, at, lo:hi]
+        since_highs(view.bars[HIGH], row, count, lo, hi, up)
+        since_lows(view.bars[LOW], row, count, lo, hi, down)
+        for i in range(up.shape[0]):
+            oscillator[i] = up[i] - down[i]
 
 
-@piece
-def since_last(ring: Floats, row: int, count: int, lo: int, hi: int, extreme: Floats, into: Floats) -> None:
-    """``into[i]``: 100 where the newest row is ``extreme``, less the longer ago it was; four rows a pass."""
-    mask = ring.shape[0] - 1
-    for i in range(into.shape[0]):
-        into[i] = 0.0
-    back = count - 1
-    while back >= 3:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
-        p, q = _at(back, count), _at(back - 1, count)
-        r, s = _at(back - 2, count), _at(back - 3, count)
-        for i in range(into.shape[0]):
-            older = q if b[i] == extreme[i] else (p if a[i] == extreme[i] else into[i])
-            into[i] = s if d[i] == extreme[i] else (r if c[i] == extreme[i] else older)
-        back -= 4
-    while back >= 0:
-        x, p = ring[(row - back) & mask, lo:hi], _at(back, count)
-        for i in range(into.shape[0]):
-            into[i] = p if x[i] == extreme[i] else into[i]
-        back -= 1
+@inner_piece
+def since_highest(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    return since_last(ring, row, count, slot, largest(ring, row, count + 1, slot, kind), kind)
 
 
-@piece
-def _at(back: int, count: int) -> float:
-    return 100.0 * (count - back) / count
+since_highs = over_slots(since_highest)
+
+
+@inner_piece
+def since_lowest(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    return since_last(ring, row, count, slot, smallest(ring, row, count + 1, slot, kind), kind)
+
+
+since_lows = over_slots(since_lowest)
+
+
+@inner_piece
+def since_last(ring: Floats, row: int, count: int, slot: int, extreme: Any, kind: Any) -> Any:
+    """100 where the newest row is ``extreme``, less the longer ago it was."""
+    mask, ago = ring.shape[0] - 1, kind + float(count)
+    for back in range(count - 1, -1, -1):
+        x = take(ring, (row - back) & mask, slot, kind)
+        ago = where_equal(x, extreme, float(back), ago)
+    return 100.0 * (float(count) - ago) / float(count)

@@ -1,7 +1,17 @@
 """Moving averages of the close, and what is measured from them."""
 
-from alphapulse.domain.analysis.compiled import View, blend, exponential, piece, window_sum
+from typing import Any
+
+from alphapulse.domain.analysis.compiled import (
+    View,
+    blend,
+    exponential,
+    inner_piece,
+    over_slots,
+    summed,
+)
 from alphapulse.domain.analysis.fields import CLOSE, VOLUME, Field, Floats
+from alphapulse.domain.analysis.lanes import take
 from alphapulse.domain.analysis.registry import Output, Params, indicator, period, smoothing_forgets
 
 
@@ -12,6 +22,15 @@ def chain_forgets(params: Params, links: int) -> int:
     """
     once = int(params[0]) - 1 + smoothing_forgets(2 / (params[0] + 1))
     return 1 + once + (links - 1) * (once // 2 + int(params[0]))
+
+
+@inner_piece
+def average(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    """Mean of the last ``count`` rows."""
+    return summed(ring, row, count, slot, kind) / float(count)
+
+
+window_mean = over_slots(average)
 
 
 @indicator(
@@ -28,9 +47,7 @@ def sma(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -
     count = int(params[0])
     for row in range(view.first, view.last):
         into = out[0, row - view.first, view.lo : view.hi]
-        window_sum(view.bars[CLOSE], row, count, view.lo, view.hi, into)
-        for i in range(into.shape[0]):
-            into[i] /= count
+        window_mean(view.bars[CLOSE], row, count, view.lo, view.hi, into)
 
 
 @indicator(
@@ -48,9 +65,7 @@ def volume_sma(view: View, params: Floats, lines: Floats, carry: Floats, out: Fl
     count = int(params[0])
     for row in range(view.first, view.last):
         into = out[0, row - view.first, view.lo : view.hi]
-        window_sum(view.bars[VOLUME], row, count, view.lo, view.hi, into)
-        for i in range(into.shape[0]):
-            into[i] /= count
+        window_mean(view.bars[VOLUME], row, count, view.lo, view.hi, into)
 
 
 @indicator(
@@ -65,33 +80,21 @@ def volume_sma(view: View, params: Floats, lines: Floats, carry: Floats, out: Fl
 )
 def wma(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
     count = int(params[0])
-    weights = count * (count + 1) / 2.0
     for row in range(view.first, view.last):
         into = out[0, row - view.first, view.lo : view.hi]
-        weighted_sum(view, row, count, into)
-        for i in range(into.shape[0]):
-            into[i] /= weights
+        weighted_mean(view.bars[CLOSE], row, count, view.lo, view.hi, into)
 
 
-@piece
-def weighted_sum(view: View, row: int, count: int, into: Floats) -> None:
-    """``into[i]``: sum of the last ``count`` closes times 1, 2 … from the oldest; four rows a pass."""
-    mask, lo, hi, ring = view.mask, view.lo, view.hi, view.bars[CLOSE]
-    for i in range(into.shape[0]):
-        into[i] = 0.0
-    back = count - 1
-    while back >= 3:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
-        w = float(count - back)
-        for i in range(into.shape[0]):
-            into[i] = into[i] + w * a[i] + (w + 1.0) * b[i] + (w + 2.0) * c[i] + (w + 3.0) * d[i]
-        back -= 4
-    while back >= 0:
-        x, w = ring[(row - back) & mask, lo:hi], float(count - back)
-        for i in range(into.shape[0]):
-            into[i] += w * x[i]
-        back -= 1
+@inner_piece
+def weighted(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    """Mean of the last ``count`` rows, times 1, 2 … from the oldest."""
+    mask, total = ring.shape[0] - 1, kind
+    for back in range(count - 1, -1, -1):
+        total = total + float(count - back) * take(ring, (row - back) & mask, slot, kind)
+    return total / (count * (count + 1) / 2.0)
+
+
+weighted_mean = over_slots(weighted)
 
 
 @indicator(

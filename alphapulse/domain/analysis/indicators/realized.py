@@ -34,7 +34,6 @@ def log_ratio(over: Floats, under: Floats, into: Floats) -> None:
     lookback=lambda p: int(p[0]),
     window=lambda p: int(p[0]),
     lines=lambda _: 1,
-    carries=lambda _: 1,
     source="sample standard deviation (the squares divided by period - 1) of the last period log returns",
 )
 def realized_volatility(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
@@ -44,7 +43,7 @@ def realized_volatility(view: View, params: Floats, lines: Floats, carry: Floats
         into = out[0, row - view.first, lo:hi]
         close, last = view.bars[CLOSE, row & view.mask, lo:hi], view.bars[CLOSE, (row - 1) & view.mask, lo:hi]
         log_ratio(close, last, lines[0, row & view.mask, lo:hi])
-        deviation(lines[0], row, count, lo, hi, carry[0, lo:hi], into)
+        deviation(lines[0], row, count, lo, hi, into)
         for i in range(into.shape[0]):
             into[i] *= scale
 
@@ -114,7 +113,7 @@ def garman_klass(view: View, params: Floats, lines: Floats, carry: Floats, out: 
     lookback=lambda p: int(p[0]),
     window=lambda p: int(p[0]),
     lines=lambda _: 3,
-    carries=lambda _: 2,
+    carries=lambda _: 1,
     source="Yang and Zhang (2000): sample variance of ln(open / last close), plus k times that of ln(close / "
     "open), plus 1 - k times Rogers and Satchell's mean; k = 0.34 / (1.34 + (period + 1) / (period - 1))",
 )
@@ -122,7 +121,7 @@ def yang_zhang(view: View, params: Floats, lines: Floats, carry: Floats, out: Fl
     count, lo, hi = int(params[0]), view.lo, view.hi
     k = 0.34 / (1.34 + (count + 1.0) / (count - 1.0))
     sample = params[1] * count / (count - 1.0)
-    mean, variance = carry[0, lo:hi], carry[1, lo:hi]
+    variance = carry[0, lo:hi]
     for row in range(view.first, view.last):
         into = out[0, row - view.first, lo:hi]
         opened, close = view.bars[OPEN, row & view.mask, lo:hi], view.bars[CLOSE, row & view.mask, lo:hi]
@@ -132,10 +131,10 @@ def yang_zhang(view: View, params: Floats, lines: Floats, carry: Floats, out: Fl
         window_sum(lines[2], row, count, lo, hi, variance)
         for i in range(variance.shape[0]):
             variance[i] *= (1.0 - k) * params[1] / count
-        deviation(lines[1], row, count, lo, hi, mean, into)
+        deviation(lines[1], row, count, lo, hi, into)
         for i in range(variance.shape[0]):
             variance[i] += k * sample * into[i] * into[i]
-        deviation(lines[0], row, count, lo, hi, mean, into)
+        deviation(lines[0], row, count, lo, hi, into)
         for i in range(variance.shape[0]):
             into[i] = math.sqrt(variance[i] + sample * into[i] * into[i])
 

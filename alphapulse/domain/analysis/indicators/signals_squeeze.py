@@ -37,7 +37,7 @@ def inside(middle: float, half: float, other_middle: float, other_half: float) -
     lookback=lambda p: int(p[0]),
     window=lambda p: int(p[0]) - 1,
     forgets=lambda p: max(int(p[0]) + smoothing_forgets(2 / (p[0] + 1)), wilder_forgets(p[0])) + LONGEST + 1,
-    carries=lambda _: 6,
+    carries=lambda _: 5,
     source="J. Carter, Mastering the Trade (2005): Bollinger bands inside Keltner's; both of one period, "
     "Keltner's around the exponential average of the closes",
 )
@@ -48,16 +48,16 @@ def squeeze(view: View, params: Floats, lines: Floats, carry: Floats, out: Float
     up to 1. ``away``: close less mean. ``bollinger`` and ``keltner``: half the width of both bands.
     """
     count, lo, hi = int(params[0]), view.lo, view.hi
-    centre, span, scratch = carry[0, lo:hi], carry[1, lo:hi], carry[2, lo:hi]
-    bars = carry[3, lo:hi]  # of the squeeze so far; 0: there is none
-    average, mean = carry[4, lo:hi], carry[5, lo:hi]
+    centre, span = carry[0, lo:hi], carry[1, lo:hi]
+    bars = carry[2, lo:hi]  # of the squeeze so far; 0: there is none
+    average, mean = carry[3, lo:hi], carry[4, lo:hi]
     for row in range(view.first, view.last):
         t = row - view.first
         close = view.bars[CLOSE, row & view.mask, lo:hi]
         away, half, other = out[4, t, lo:hi], out[5, t, lo:hi], out[6, t, lo:hi]
         exponential(close, 2.0 / (count + 1), count, 1, view, row, centre, average)
         wilder_range(view, row, count, 0, span, other)
-        deviation(view.bars[CLOSE], row, count, lo, hi, scratch, half)
+        deviation(view.bars[CLOSE], row, count, lo, hi, half)
         window_sum(view.bars[CLOSE], row, count, lo, hi, mean)
         for i in range(close.shape[0]):
             slot, middle = lo + i, mean[i] / count

@@ -1,7 +1,8 @@
 """Where the close stands within the range of the last bars: Lane's stochastic and Williams's %R."""
 
-from alphapulse.domain.analysis.compiled import View, copy, piece, window_max, window_min, window_sum
+from alphapulse.domain.analysis.compiled import View, copy, piece, window_max, window_min
 from alphapulse.domain.analysis.fields import CLOSE, HIGH, LOW, Field, Floats
+from alphapulse.domain.analysis.indicators.averages import window_mean
 from alphapulse.domain.analysis.registry import Output, indicator, period
 
 _RANGE = (Field.HIGH, Field.LOW, Field.CLOSE)
@@ -18,14 +19,6 @@ def place(close: Floats, highest: Floats, lowest: Floats, into: Floats) -> None:
         span = highest[i] - lowest[i]
         real = span > 1e-14 * (highest[i] + lowest[i])
         into[i] = 100.0 * ((close[i] - lowest[i]) / span) if real else 0.0
-
-
-@piece
-def mean(ring: Floats, row: int, count: int, view: View, into: Floats) -> None:
-    """Of the last ``count`` rows of a ring."""
-    window_sum(ring, row, count, view.lo, view.hi, into)
-    for i in range(into.shape[0]):
-        into[i] /= count
 
 
 @indicator(
@@ -51,7 +44,7 @@ def stochf(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats
         window_min(view.bars[LOW], row, count, view.lo, view.hi, lowest)
         place(close, highest, lowest, fast)
         copy(fast, highest)
-        mean(lines[0], row, d, view, lowest)
+        window_mean(lines[0], row, d, view.lo, view.hi, lowest)
 
 
 @indicator(
@@ -77,9 +70,9 @@ def stoch(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats)
         window_max(view.bars[HIGH], row, count, view.lo, view.hi, highest)
         window_min(view.bars[LOW], row, count, view.lo, view.hi, lowest)
         place(close, highest, lowest, fast)
-        mean(lines[0], row, k, view, slow)
+        window_mean(lines[0], row, k, view.lo, view.hi, slow)
         copy(slow, highest)
-        mean(lines[1], row, d, view, lowest)
+        window_mean(lines[1], row, d, view.lo, view.hi, lowest)
 
 
 @indicator(

@@ -2,7 +2,8 @@
 
 from alphapulse.domain.analysis.compiled import View, blend, copy, piece, window_max, window_min
 from alphapulse.domain.analysis.fields import CLOSE, Floats, Int64s
-from alphapulse.domain.analysis.indicators.stochastic import mean, place
+from alphapulse.domain.analysis.indicators.averages import window_mean
+from alphapulse.domain.analysis.indicators.stochastic import place
 from alphapulse.domain.analysis.registry import Output, indicator, period, smoothing_forgets
 
 
@@ -37,7 +38,7 @@ def stochrsi(view: View, params: Floats, lines: Floats, carry: Floats, out: Floa
         window_min(lines[0], row, k, view.lo, view.hi, lowest)
         place(index, highest, lowest, fast)
         copy(fast, highest)
-        mean(lines[1], row, d, view, lowest)
+        window_mean(lines[1], row, d, view.lo, view.hi, lowest)
 
 
 @piece

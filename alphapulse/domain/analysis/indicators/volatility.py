@@ -4,16 +4,17 @@ Deviations are taken in two passes over the window, from its oldest row: sums of
 would drift, and a flat window has a deviation of exactly 0.
 """
 
-import math
+from typing import Any
 
 from alphapulse.domain.analysis.compiled import (
-    NEAR,
     View,
     exponential,
+    inner_piece,
+    over_slots,
     piece,
+    summed,
     window_max,
     window_min,
-    window_sum,
 )
 from alphapulse.domain.analysis.fields import (
     CLOSE,
@@ -24,6 +25,7 @@ from alphapulse.domain.analysis.fields import (
     Field,
     Floats,
 )
+from alphapulse.domain.analysis.lanes import LANES, ONE, many, put, root, take, where_above
 from alphapulse.domain.analysis.registry import (
     Output,
     Parameter,
@@ -41,68 +43,34 @@ def wilder_forgets(count: float) -> int:
     return int(count) + 1 + smoothing_forgets(1 / count)
 
 
-@piece
-def deviation(ring: Floats, row: int, count: int, lo: int, hi: int, mean: Floats, into: Floats) -> None:
-    """``into[i]``: population standard deviation of the last ``count`` rows.
-
-    ``mean`` is scratch: it ends as the mean above the oldest row.
-    """
-    oldest = ring[(row - count + 1) & (ring.shape[0] - 1), lo:hi]
-    sum_above(ring, row, count, lo, hi, oldest, mean)
-    for i in range(oldest.shape[0]):
-        mean[i] /= count
-    sum_of_squares(ring, row, count, lo, hi, oldest, mean, into)
-    for i in range(oldest.shape[0]):
-        into[i] = math.sqrt(into[i] / count)
+@inner_piece
+def mean_above(ring: Floats, row: int, count: int, slot: int, base: Any, kind: Any) -> Any:
+    """How far the mean of the last ``count`` rows lies above ``base``."""
+    mask, total = ring.shape[0] - 1, kind
+    for back in range(count - 1, -1, -1):
+        total = total + (take(ring, (row - back) & mask, slot, kind) - base)
+    return total / float(count)
 
 
-# Four rows a pass, as in window_sum.
+@inner_piece
+def deviation_from(ring: Floats, row: int, count: int, slot: int, base: Any, mean: Any, kind: Any) -> Any:
+    """Root of the mean squared distance of the last ``count`` rows from ``base + mean``."""
+    mask, total = ring.shape[0] - 1, kind
+    for back in range(count - 1, -1, -1):
+        away = take(ring, (row - back) & mask, slot, kind) - base - mean
+        total = total + away * away
+    return root(total / float(count))
 
 
-@piece
-def sum_above(ring: Floats, row: int, count: int, lo: int, hi: int, base: Floats, into: Floats) -> None:
-    """``into[i]``: sum of how far the last ``count`` rows lie above ``base``, oldest to newest."""
-    mask = ring.shape[0] - 1
-    for i in range(base.shape[0]):
-        into[i] = 0.0
-    back = count - 1
-    while back >= 3:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
-        for i in range(base.shape[0]):
-            first, second = into[i] + (a[i] - base[i]), b[i] - base[i]
-            into[i] = first + second + (c[i] - base[i]) + (d[i] - base[i])
-        back -= 4
-    while back >= 0:
-        x = ring[(row - back) & mask, lo:hi]
-        for i in range(base.shape[0]):
-            into[i] += x[i] - base[i]
-        back -= 1
+@inner_piece
+def deviated(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    """Population standard deviation of the last ``count`` rows."""
+    base = take(ring, (row - count + 1) & (ring.shape[0] - 1), slot, kind)
+    mean = mean_above(ring, row, count, slot, base, kind)
+    return deviation_from(ring, row, count, slot, base, mean, kind)
 
 
-@piece
-def sum_of_squares(
-    ring: Floats, row: int, count: int, lo: int, hi: int, base: Floats, mean: Floats, into: Floats
-) -> None:
-    """``into[i]``: sum of the squared distances of the last ``count`` rows from ``base + mean``."""
-    mask = ring.shape[0] - 1
-    for i in range(base.shape[0]):
-        into[i] = 0.0
-    back = count - 1
-    while back >= 3:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c, d = ring[(row - back + 2) & mask, lo:hi], ring[(row - back + 3) & mask, lo:hi]
-        for i in range(base.shape[0]):
-            p, q = a[i] - base[i] - mean[i], b[i] - base[i] - mean[i]
-            r, s = c[i] - base[i] - mean[i], d[i] - base[i] - mean[i]
-            into[i] = into[i] + p * p + q * q + r * r + s * s
-        back -= 4
-    while back >= 0:
-        x = ring[(row - back) & mask, lo:hi]
-        for i in range(base.shape[0]):
-            p = x[i] - base[i] - mean[i]
-            into[i] += p * p
-        back -= 1
+deviation = over_slots(deviated)
 
 
 @indicator(
@@ -181,14 +149,13 @@ def natr(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) 
     outputs=(Output("stddev", "price", prices=1, low=0),),
     lookback=lambda p: int(p[0]) - 1,
     window=lambda p: int(p[0]) - 1,
-    carries=lambda _: 1,
     source="of the population: the squares are divided by period, as TA-Lib does",
 )
 def stddev(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
-    count, scratch = int(params[0]), carry[0, view.lo : view.hi]
+    count = int(params[0])
     for row in range(view.first, view.last):
         into = out[0, row - view.first, view.lo : view.hi]
-        deviation(view.bars[CLOSE], row, count, view.lo, view.hi, scratch, into)
+        deviation(view.bars[CLOSE], row, count, view.lo, view.hi, into)
 
 
 @indicator(
@@ -210,30 +177,31 @@ def stddev(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats
     "their distance over the middle",
 )
 def bbands(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -> None:
+    count, width, lo, slots = int(params[0]), params[1], view.lo, view.hi - view.lo
     for row in range(view.first, view.last):
-        for lo in range(view.lo, view.hi, NEAR):
-            _bands(view, row, lo, min(lo + NEAR, view.hi), params, out)
+        if slots < LANES:
+            for slot in range(lo, view.hi):
+                _bands(view, row, count, width, slot, ONE, out)
+        else:
+            for begin in range(0, slots, LANES):
+                _bands(view, row, count, width, lo + min(begin, slots - LANES), many(), out)
 
 
-@piece
-def _bands(view: View, row: int, lo: int, hi: int, params: Floats, out: Floats) -> None:
-    count, width, at = int(params[0]), params[1], row - view.first
-    close = view.bars[CLOSE, row & view.mask, lo:hi]
-    oldest = view.bars[CLOSE, (row - count + 1) & view.mask, lo:hi]
-    upper, middle, lower = out[0, at, lo:hi], out[1, at, lo:hi], out[2, at, lo:hi]
-    inside, span = out[3, at, lo:hi], out[4, at, lo:hi]
-    window_sum(view.bars[CLOSE], row, count, lo, hi, middle)
-    deviation(view.bars[CLOSE], row, count, lo, hi, inside, span)
-    for i in range(middle.shape[0]):
-        middle[i] /= count
-        upper[i] = middle[i] + width * span[i]
-        lower[i] = middle[i] - width * span[i]
+@inner_piece
+def _bands(view: View, row: int, count: int, width: float, slot: int, kind: Any, out: Floats) -> None:
+    ring, at = view.bars[CLOSE], row - view.first
+    oldest = take(ring, (row - count + 1) & view.mask, slot, kind)
+    middle = summed(ring, row, count, slot, kind) / float(count)
+    above = mean_above(ring, row, count, slot, oldest, kind)
+    deviation = deviation_from(ring, row, count, slot, oldest, above, kind)
     # Not from the bands: where they lie close together their difference has few digits.
-    for i in range(middle.shape[0]):
-        away = close[i] - oldest[i] - inside[i]
-        distance = 2.0 * width * span[i]
-        inside[i] = 0.5 + (away / distance if distance > 0.0 else 0.0)
-        span[i] = distance / middle[i]
+    away = take(ring, row & view.mask, slot, kind) - oldest - above
+    distance = 2.0 * width * deviation
+    put(middle + width * deviation, out[0, at], slot)
+    put(middle, out[1, at], slot)
+    put(middle - width * deviation, out[2, at], slot)
+    put(0.5 + where_above(distance, 0.0, away / distance, kind), out[3, at], slot)
+    put(distance / middle, out[4, at], slot)
 
 
 def keltner_lookback(p: list[float]) -> int:

@@ -4,7 +4,9 @@ Where a venue does not say a volume it is NaN, and so is what depends on it: a w
 has left the window, a running total from then on.
 """
 
-from alphapulse.domain.analysis.compiled import View, piece, window_sum
+from typing import Any
+
+from alphapulse.domain.analysis.compiled import View, inner_piece, over_slots, piece, window_sum
 from alphapulse.domain.analysis.fields import (
     CLOSE,
     HIGH,
@@ -15,6 +17,7 @@ from alphapulse.domain.analysis.fields import (
     Field,
     Floats,
 )
+from alphapulse.domain.analysis.lanes import size, take, where_above, where_equal
 from alphapulse.domain.analysis.registry import (
     Output,
     indicator,
@@ -164,7 +167,6 @@ STILL = 1e-14
     lookback=lambda p: int(p[0]),
     window=lambda p: int(p[0]),
     lines=lambda _: 1,
-    carries=lambda _: 1,
     source="Quong and Soudack (1989): 100 * volume * typical price of the bars that rose, over that of those "
     "that rose or fell; 0 where there are none",
 )
@@ -172,43 +174,28 @@ def mfi(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats) -
     count, lo, hi = int(params[0]), view.lo, view.hi
     for row in range(view.first, view.last):
         at = row & view.mask
-        flow, into, total = lines[0, at, lo:hi], out[0, row - view.first, lo:hi], carry[0, lo:hi]
+        flow, into = lines[0, at, lo:hi], out[0, row - view.first, lo:hi]
         price, last = view.bars[TYPICAL, at, lo:hi], view.bars[TYPICAL, (row - 1) & view.mask, lo:hi]
         volume = view.bars[VOLUME, at, lo:hi]
         for i in range(flow.shape[0]):
             move, limit = price[i] - last[i], STILL * (price[i] + last[i])
             direction = 1.0 if move > limit else (-1.0 if move < -limit else 0.0)
             flow[i] = direction * (price[i] * volume[i])
-        rises_and_moves(lines[0], row, count, lo, hi, into, total)
-        for i in range(into.shape[0]):
-            into[i] = 0.0 if total[i] == 0.0 else 100.0 * (into[i] / total[i])
+        shares_of_rises(lines[0], row, count, lo, hi, into)
 
 
-@piece
-def rises_and_moves(
-    ring: Floats, row: int, count: int, lo: int, hi: int, rises: Floats, moves: Floats
-) -> None:
-    """Sums over the window: of what is positive, and of all without their signs."""
-    mask = ring.shape[0] - 1
-    for i in range(rises.shape[0]):
-        rises[i] = 0.0
-        moves[i] = 0.0
-    back = count - 1
-    # Three rows a pass and not four: with more to tell apart the compiler leaves the vector registers alone.
-    while back >= 2:
-        a, b = ring[(row - back) & mask, lo:hi], ring[(row - back + 1) & mask, lo:hi]
-        c = ring[(row - back + 2) & mask, lo:hi]
-        for i in range(a.shape[0]):
-            moves[i] = moves[i] + abs(a[i]) + abs(b[i]) + abs(c[i])
-            risen = rises[i] + (a[i] if a[i] > 0.0 else 0.0) + (b[i] if b[i] > 0.0 else 0.0)
-            rises[i] = risen + (c[i] if c[i] > 0.0 else 0.0)
-        back -= 3
-    while back >= 0:
-        x = ring[(row - back) & mask, lo:hi]
-        for i in range(x.shape[0]):
-            moves[i] += abs(x[i])
-            rises[i] += x[i] if x[i] > 0.0 else 0.0
-        back -= 1
+@inner_piece
+def share_of_rises(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
+    """100 * sum of what is positive in the window over that of all without their signs; 0 where that is 0."""
+    mask, rises, moves = ring.shape[0] - 1, kind, kind
+    for back in range(count - 1, -1, -1):
+        x = take(ring, (row - back) & mask, slot, kind)
+        moves = moves + size(x)
+        rises = rises + where_above(x, 0.0, x, kind)
+    return where_equal(moves, 0.0, kind, 100.0 * (rises / moves))
+
+
+shares_of_rises = over_slots(share_of_rises)
 
 
 @indicator(
