@@ -28,7 +28,8 @@ from alphapulse.domain.ports import (
     UndecodableEvent,
     UnknownEvent,
 )
-from alphapulse.domain.signals.engine import CannotRun, ContextSource, Output
+from alphapulse.domain.signals.engine import CannotRun, ContextSource
+from alphapulse.domain.signals.engine_events import NO_OUTPUTS, Output, Outputs
 from alphapulse.domain.signals.engine_state import BadState
 from alphapulse.processes.desk import Desk
 from alphapulse.projections import decider_states
@@ -131,9 +132,12 @@ class Seat:
             desk.retired = job.retired
         return cls(store, job, desk, wanted)
 
-    async def take(self, page: Page) -> list[Output]:
-        """What follows from ``page``, the next one."""
-        events, due = list[tuple[int, str, Any]](), list[Output]()
+    async def take(self, page: Page, *, is_told: bool = False) -> Outputs:
+        """What follows from ``page``, the next one. ``is_told``: with the events made, each and all.
+
+        Who records them wants them made here: one that cannot be made is the fault of ``page``.
+        """
+        events, due = list[tuple[int, str, Any]](), NO_OUTPUTS
         self.records = {record.position: record for record in page.records}
         for at, stream, event in self._decoded(page):
             if isinstance(event, StrategyRetired):
@@ -142,22 +146,22 @@ class Seat:
                 continue
             if isinstance(event, ModelFitted):
                 if event.model.name in self.wanted and event.part == event.parts:
-                    due += await self._decide(events, at)
+                    due = due + await self._decide(events, at, is_told)
                     events = []
                     models, versions = await _models(self.store, frozenset({event.model.name}), at)
                     self.desk.engine = self.desk.engine.with_models(models, versions)
                 continue
             events.append((at, stream, event))
-        return due + await self._decide(events, page.scanned_to)
+        return due + await self._decide(events, page.scanned_to, is_told)
 
-    async def take_carefully(self, page: Page, contexts: MakeContexts) -> list[Output]:
+    async def take_carefully(self, page: Page, contexts: MakeContexts) -> Outputs:
         """As ``take``, event by event; one that cannot be decided on is passed over, and said."""
-        due: list[Output] = []
+        due = NO_OUTPUTS
         for n, record in enumerate(page.records):
             before = Kept(self.desk.position, self.desk.packed())
             upto = record.position if n + 1 < len(page.records) else page.scanned_to
             try:
-                due += await self.take(Page([record], upto))
+                due = due + await self.take(Page([record], upto), is_told=True)
             except UNAVAILABLE:
                 raise
             except Exception as error:  # whatever it is: the same everywhere, for it follows from the event
@@ -171,9 +175,14 @@ class Seat:
         self.records = {record.position: record for record in page.records}
         return due
 
-    async def _decide(self, events: list[tuple[int, str, Any]], upto: int) -> list[Output]:
+    async def _decide(self, events: list[tuple[int, str, Any]], upto: int, is_told: bool) -> Outputs:
         """In a thread: at first kernels may have to be compiled, and leases want to be renewed meanwhile."""
-        return await asyncio.to_thread(self.desk.take, events, upto)
+
+        def work() -> Outputs:
+            outputs = self.desk.take(events, upto)
+            return outputs.told() if is_told else outputs
+
+        return await asyncio.to_thread(work)
 
     def _decoded(self, page: Page) -> list[tuple[int, str, Any]]:
         """The events of ``page`` that a desk may want. What cannot be read is passed over, and said."""
@@ -232,7 +241,9 @@ async def follow(
         if page.scanned_to > seat.desk.position:
             try:
                 is_careful = seat.desk.position < careful_to
-                due = await (seat.take_carefully(page, contexts) if is_careful else seat.take(page))
+                due = await (
+                    seat.take_carefully(page, contexts) if is_careful else seat.take(page, is_told=True)
+                )
             except TooManySkipped:
                 raise
             except UNAVAILABLE as error:  # no event is to blame, but the desk may stand half-way in the page

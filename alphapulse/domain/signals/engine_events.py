@@ -179,6 +179,12 @@ class Outputs(Sequence[Output]):
         its = self.ordinals[rows] if ordinals is None else ordinals
         return Outputs(self.blocks, self.which[rows], self.at[rows], its)
 
+    def told(self) -> "Outputs":
+        """The same, with all events made: blocks keep those that were."""
+        for which, at in zip(self.which.tolist(), self.at.tolist(), strict=True):
+            self.blocks[which].event(at)
+        return self
+
     def __len__(self) -> int:
         return len(self.which)
 
