@@ -4,6 +4,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from alphapulse.adapters.store.codec import codec
 from alphapulse.domain.decision.decisions import REFUSED, CastVote, DecisionMade
 from alphapulse.domain.decision.strategy import VoterChoice
@@ -34,7 +36,7 @@ def votes(r: random.Random, side: int, count: int) -> tuple[CastVote, ...]:
             "weight": weights[n] / sum(weights) if votes else 0.0,
             "reasons": (f"{r.choice(['hammer', 'takuri'])}: right 0.6 of the time",) if n == 1 else ("why",),
         }
-        cast.append(type(sample)(**{**{f: getattr(sample, f) for f in sample.__struct_fields__}, **fields}))
+        cast.append(msgspec.structs.replace(sample, **fields))
     return tuple(cast)
 
 
