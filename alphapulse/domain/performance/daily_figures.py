@@ -22,32 +22,70 @@ class Measure:
     of: Callable[[metrics.Returns], Floats]
     days: int = 2  # that it needs
     unbound: str = "the returns do not vary"  # why there may be no value although there are days
-    tail: int = 0  # days of which one is expected in the tail: fewer do not show it
+    fair: int = 0  # days below which ``warning`` is said
+    warning: str = ""
 
 
 TOO_SHORT = "beyond what can be said: too few days for a year"
 NO_TAIL = "the 5th percentile of the days is 0"
+TAIL_20 = "they hardly show what happens on one in 20"
+TAIL_100 = "they hardly show what happens on one in 100"
+YEAR = "they say little of a year"
 MEASURES = (
     Measure(Named("total_return", "Total return", "ratio"), metrics.total_return, days=1),
     Measure(
-        Named("annual_return", "Annual return", "per_year"), metrics.annual_return, days=1, unbound=TOO_SHORT
+        Named("annual_return", "Annual return", "per_year"),
+        metrics.annual_return,
+        days=1,
+        unbound=TOO_SHORT,
+        fair=90,
+        warning=YEAR,
     ),
     Measure(Named("volatility", "Volatility", "per_year"), metrics.volatility),
     Measure(Named("sharpe", "Sharpe ratio", "per_year"), metrics.sharpe),
     Measure(Named("sortino", "Sortino ratio", "per_year"), metrics.sortino, unbound="no day lost"),
-    Measure(Named("calmar", "Calmar ratio", "per_year"), metrics.calmar, unbound="no drawdown"),
-    Measure(Named("max_drawdown", "Largest drawdown", "ratio"), metrics.max_drawdown, days=1),
-    Measure(Named("var_95", "Value at risk, 95 % of days", "ratio"), metrics.value_at_risk(0.05), tail=20),
-    Measure(Named("var_99", "Value at risk, 99 % of days", "ratio"), metrics.value_at_risk(0.01), tail=100),
     Measure(
-        Named("es_95", "Expected shortfall, 95 % of days", "ratio"), metrics.expected_shortfall(0.05), tail=20
+        Named("calmar", "Calmar ratio", "per_year"),
+        metrics.calmar,
+        unbound="no drawdown",
+        fair=90,
+        warning=YEAR,
+    ),
+    Measure(Named("max_drawdown", "Largest drawdown", "ratio"), metrics.max_drawdown, days=1),
+    Measure(
+        Named("days_below_peak", "Longest run of days below the peak", "days"), metrics.days_below, days=1
+    ),
+    Measure(
+        Named("var_95", "Value at risk, 95 % of days", "ratio"),
+        metrics.value_at_risk(0.05),
+        fair=20,
+        warning=TAIL_20,
+    ),
+    Measure(
+        Named("var_99", "Value at risk, 99 % of days", "ratio"),
+        metrics.value_at_risk(0.01),
+        fair=100,
+        warning=TAIL_100,
+    ),
+    Measure(
+        Named("es_95", "Expected shortfall, 95 % of days", "ratio"),
+        metrics.expected_shortfall(0.05),
+        fair=20,
+        warning=TAIL_20,
     ),
     Measure(
         Named("es_99", "Expected shortfall, 99 % of days", "ratio"),
         metrics.expected_shortfall(0.01),
-        tail=100,
+        fair=100,
+        warning=TAIL_100,
     ),
-    Measure(Named("tail_ratio", "Tail ratio", "ratio"), metrics.tail_ratio, unbound=NO_TAIL, tail=20),
+    Measure(
+        Named("tail_ratio", "Tail ratio", "ratio"),
+        metrics.tail_ratio,
+        unbound=NO_TAIL,
+        fair=20,
+        warning=TAIL_20,
+    ),
     Measure(Named("skew", "Skew of daily returns", "ratio"), metrics.skew),
     Measure(Named("kurtosis", "Kurtosis of daily returns (normal: 3)", "ratio"), metrics.kurtosis),
 )
@@ -81,7 +119,7 @@ def _measured(equity: Equity, daily: Daily, how: How) -> Iterator[Figure]:
             yield nothing(m.named, f"fewer than {m.days} days", days)
             continue
         interval = Interval() if drawn is None else interval_of(drawn[i])
-        note = f"{days} days hardly show a tail of one in {m.tail}" if days < m.tail else ""
+        note = f"{days} days: {m.warning}" if days < m.fair else ""
         yield said(m.named, float(values[i]), interval, sample, unbound=m.unbound, note=note)
 
 

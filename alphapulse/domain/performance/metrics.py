@@ -46,11 +46,28 @@ class Returns:
             np.cumprod(1 + self.returns, axis=1) if self.compounds else 1 + np.cumsum(self.returns, axis=1)
         )
 
-    def moment(self, power: int) -> Floats:
-        """The central moment over that power of the standard deviation, both over n."""
+    @cached_property
+    def drawdown(self) -> Floats:
+        """The largest, by the ends of days."""
+        peak = np.maximum(np.maximum.accumulate(self.path, axis=1), 1.0)
+        fall = peak - self.path
+        return np.asarray((fall / peak if self.compounds else fall).max(axis=1))
+
+    @cached_property
+    def days_below(self) -> Floats:
+        """The longest run of days that ended below the highest end before."""
+        day = np.arange(self.path.shape[1])
+        peak = np.maximum(np.maximum.accumulate(self.path, axis=1), 1.0)
+        last = np.maximum.accumulate(np.where(self.path >= peak, day, -1), axis=1)
+        return np.asarray((day - last).max(axis=1), dtype=np.float64)
+
+    @cached_property
+    def moments(self) -> tuple[Floats, Floats]:
+        """The third and fourth central moment over those powers of the standard deviation, all over n."""
         away = np.where(self.spread[:, None] == 0, 0.0, self.returns - self.mean[:, None])
-        deviation = np.sqrt((away * away).mean(axis=1))
-        return np.asarray((away**power).mean(axis=1) / deviation**power)
+        square = away * away
+        variance, third, fourth = (m.mean(axis=1) for m in (square, square * away, square * square))
+        return np.asarray(third / variance**1.5), np.asarray(fourth / variance**2)
 
 
 def total_return(s: Returns) -> Floats:
@@ -88,14 +105,16 @@ def sortino(s: Returns) -> Floats:
 
 def max_drawdown(s: Returns) -> Floats:
     """By the ends of days: a share of the peak, or of the equity at the beginning where returns add up."""
-    peak = np.maximum(np.maximum.accumulate(s.path, axis=1), 1.0)
-    fall = peak - s.path
-    return np.asarray((fall / peak if s.compounds else fall).max(axis=1))
+    return s.drawdown
+
+
+def days_below(s: Returns) -> Floats:
+    return s.days_below
 
 
 def calmar(s: Returns) -> Floats:
     """Source: T. W. Young, Calmar ratio: a smoother tool (1991), over all days instead of 36 months."""
-    return annual_return(s) / max_drawdown(s)
+    return np.asarray(annual_return(s) / s.drawdown)
 
 
 def quantile(ordered: Floats, share: float) -> Floats:
@@ -122,12 +141,12 @@ def tail_ratio(s: Returns) -> Floats:
 
 
 def skew(s: Returns) -> Floats:
-    return s.moment(3)
+    return s.moments[0]
 
 
 def kurtosis(s: Returns) -> Floats:
     """3 for a normal distribution."""
-    return s.moment(4)
+    return s.moments[1]
 
 
 def correlation(own: Floats, market: Floats) -> Floats:

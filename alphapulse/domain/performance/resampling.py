@@ -15,7 +15,7 @@ from alphapulse.domain.decision.intervals import DRAWS, MAX_DRAWS, BadSample, bl
 LEVEL = 0.95
 MAX_UNDEFINED = 0.05  # share of draws without the figure, above which there is no interval
 MAX_BLOCKS = 1_000  # of a draw of outcomes
-_AT_ONCE = 1 << 20  # numbers of one round of draws, so that memory has a bound
+_AT_ONCE = 1 << 15  # numbers of one round of draws: what they become stays in the cache
 
 
 class Interval(NamedTuple):
@@ -26,7 +26,7 @@ class Interval(NamedTuple):
 
 
 def draws_of(count: int, *, block: int, seed: int, draws: int = DRAWS) -> Iterator[Int64s]:
-    """Places (some, count), until there are ``draws`` rows: at most 2**20 places at once, or one row.
+    """Places (some, count), until there are ``draws`` rows: at most 2**15 places at once, or one row.
 
     Raises:
         BadSample: a block that does not fit twice, or a number of draws out of range.

@@ -73,6 +73,7 @@ def test_skew_and_kurtosis_are_those_of_scipy(days: int) -> None:
 
 
 ALL = {name: ours for name, (ours, _) in THEIRS.items()} | {
+    "days below the peak": metrics.days_below,
     "skew": metrics.skew,
     "kurtosis": metrics.kurtosis,
 }
@@ -104,6 +105,17 @@ def test_where_returns_add_up_so_do_years_and_drawdowns_are_shares_of_the_beginn
     assert metrics.annual_return(given).tolist() == pytest.approx([-0.1 / 4 * YEAR])
     assert metrics.max_drawdown(given).tolist() == pytest.approx([0.7])
     assert metrics.calmar(given).tolist() == pytest.approx([-0.1 / 4 * YEAR / 0.7])
+
+
+@given(st.lists(st.sampled_from([-0.125, 0.0, 0.0625, 0.25]), min_size=1, max_size=30))
+def test_the_longest_run_below_the_peak_is_what_counting_finds(returns: list[float]) -> None:
+    top, worth, run, longest = 1.0, 1.0, 0, 0
+    for each in returns:
+        worth += each
+        run = run + 1 if worth < top else 0
+        top, longest = max(top, worth), max(longest, run)
+    given = Returns(np.array([returns]), compounds=False, year_days=YEAR)
+    assert metrics.days_below(given).tolist() == [longest]
 
 
 def test_a_loss_on_the_first_day_is_a_drawdown() -> None:

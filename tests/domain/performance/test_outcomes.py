@@ -56,7 +56,8 @@ def test_the_win_rate_has_wilsons_interval_on_the_number_that_do_not_overlap() -
     rate = float(trades.is_win.mean())
     low, high = wilson(np.array([rate]), np.array([effective]))
     assert (found.value, found.low, found.high) == pytest.approx((rate, low[0], high[0]))
-    assert (found.sample, found.effective) == (200, pytest.approx(effective))
+    assert found.sample == 200
+    assert found.effective == pytest.approx(effective)
 
 
 def test_doubtful_outcomes_bound_the_win_rate_and_the_expectancy() -> None:
