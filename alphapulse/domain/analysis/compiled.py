@@ -104,6 +104,17 @@ def copy(source: Floats, into: Floats) -> None:
         into[i] = source[i]
 
 
+@inner_piece
+def larger(a: float, b: float) -> float:
+    """``a`` where one is not a number."""
+    return b if b > a else a
+
+
+@inner_piece
+def smaller(a: float, b: float) -> float:
+    return b if b < a else a
+
+
 # What a window comes to: of one slot, or of many side by side, see lanes.py. Sums run from the oldest row.
 
 
