@@ -23,9 +23,9 @@ from alphapulse.adapters.reports.style import MAX_NAME, inline_of, png_of, print
 from alphapulse.adapters.reports.tables import MAX_ROWS, table
 from alphapulse.adapters.reports.words import UNKNOWN, moment, number
 from alphapulse.adapters.reports.writing import draw_attribution, draw_performance, sheets_of, write_report
-from alphapulse.domain.backtest.results import BacktestReport
+from alphapulse.domain.backtest.results import BacktestReport, Scatter
 from alphapulse.domain.performance.figures import Figure, Performance, Point
-from tests.adapters.report_samples import DAY, HOSTILE, START, report_of, unclaimed
+from tests.adapters.report_samples import DAY, HOSTILE, START, report_of, trades_of, unclaimed
 from tests.graphql.browser import CHROMIUM, browser
 
 VOID = {"meta", "link"}
@@ -328,3 +328,16 @@ def test_a_figure_that_cannot_be_said_shows_why() -> None:
     performance = msgspec.structs.replace(report.performance, figures=(unknown,))
     text = Checked(report_page(msgspec.structs.replace(report, performance=performance), [])).text
     assert f"Sharpe{UNKNOWN}{UNKNOWN}0{UNKNOWN}fewer than two days" in text
+
+
+def test_where_there_is_no_room_signals_are_held_before_what_was_refused() -> None:
+    candidates = trades_of(np.random.default_rng(5), 50, "t", 0.0)
+    held = Scatter.of(candidates, 80)
+    assert (len(held.decision), held.left_out) == (80, 120)
+    assert sum(number > 0 for number in held.number) == 50
+    assert list(held.closed) == sorted(held.closed)
+    few = Scatter.of(candidates, 20)
+    assert all(number > 0 for number in few.number)
+    assert {1, 50} <= set(few.number)
+    assert "180 more are not held in the report." in scatter_sheet(few).caption
+    assert Scatter.of(candidates, 200).left_out == 0

@@ -112,7 +112,7 @@ def scatter_sheet(trades: Scatter, *, name: str = "outcomes") -> Sheet:
     if not by_claim:
         caption += " None of them claimed a confidence, so they lie by the day of their decision."
     if trades.left_out:
-        caption += f" {plural(trades.left_out, 'more')} not held in the report.".replace("mores", "more")
+        caption += f" {number(trades.left_out)} more are not held in the report."
 
     def paint(figure: Figure) -> None:
         _scatter(figure.subplots(), trades, drawn_refused, drawn_signals, by_claim=by_claim)

@@ -5,12 +5,14 @@ beginning and not their end.
 """
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.performance.figures import Attribution, Performance
 from alphapulse.domain.performance.trades import Trades
 
-MAX_SCATTER = 20_000  # trades that a report holds one by one
+MAX_SCATTER = 5_000  # trades that a report holds one by one; all of them can be decided again from the log
 ROLLING, ANCHORED = "rolling", "anchored"
 
 
@@ -141,7 +143,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Scatter(msgspec.Struct, frozen=True, kw_only=True):
-    """Resolved candidates as columns, in the order in which they closed; the last MAX_SCATTER of them."""
+    """Resolved candidates as columns, in the order in which they closed; at most MAX_SCATTER of them."""
 
     decision: tuple[str, ...]
     instrument: tuple[str, ...]
@@ -162,15 +164,19 @@ class Scatter(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, trades: Trades, most: int = MAX_SCATTER) -> "Scatter":
-        """Signals first where there is no room for all: what was refused is the rest."""
-        kept = trades
-        if len(trades) > most:
-            places = (trades.number == 0).argsort(kind="stable")[:most]
-            places.sort()
-            kept = trades.take(places)
+        """Where there is no room for all: signals first, then refused ones, evenly over the time of each."""
+        signals, refused = np.flatnonzero(trades.number > 0), np.flatnonzero(trades.number == 0)
+        held = _evenly(signals, most)
+        kept = trades.take(np.sort(np.concatenate([held, _evenly(refused, most - len(held))])))
         columns = {name: getattr(kept, name).tolist() for name in cls.__struct_fields__ if name != "left_out"}
         columns["confidence"] = [x if x == x else None for x in columns["confidence"]]
         return cls(**{n: tuple(c) for n, c in columns.items()}, left_out=len(trades) - len(kept))
+
+
+def _evenly(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
+    if len(places) <= most:
+        return places
+    return places[np.linspace(0, len(places) - 1, most).astype(np.intp)]
 
 
 class BacktestReport(msgspec.Struct, frozen=True, kw_only=True):
