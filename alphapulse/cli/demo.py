@@ -88,6 +88,7 @@ def _timed(console: "Console", start: Callable[[], Any]) -> Any:
 async def _show(console: "Console", stack: "Stack", files: Any, trades: int, pictures: Path) -> None:
     import time
 
+    from alphapulse.cli.demo_performance import show_performance
     from alphapulse.cli.demo_signals import STRATEGY, TIMEFRAME, show_signals
 
     began = time.monotonic()
@@ -105,12 +106,14 @@ async def _show(console: "Console", stack: "Stack", files: Any, trades: int, pic
     console.print("[bold]6. Subscribe[/] while a market trades live")
     await _live(console, stack)
     console.print("[bold]7. Check[/] the read models against a fresh rebuild from the log")
-    for name in ("candles", "features", "decisions", "signals"):
+    for name in ("candles", "features", "decisions", "signals", "performance", "attribution"):
         compared = (await stack.command("projections", "verify", name))[0]
         (digest,) = await stack.command("projections", "digest", name)
         verdict = "equal, row by row" if compared["equal"] else "[red]NOT EQUAL[/]"
         hashed = f"content hash {digest['digest'][:16]}… at position {digest['position']:,}"
         console.print(f"   {name} {verdict}; {hashed}")
+    console.print("[bold]8. Measure[/] what it was worth, how sure that is, and whom it is owed to")
+    await show_performance(console, stack, STRATEGY)
     console.print(f"Done in {time.monotonic() - began:.1f} s.")
 
 

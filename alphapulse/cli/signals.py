@@ -222,7 +222,7 @@ async def _watch(strategy: str | None, after: int | None, as_json: bool) -> None
 
     names = ("signal.issued.v1", "signal.exit_recommended.v1", "signal.closed.v1")
     async with event_store(load()) as store:
-        await _check_strategy(store, strategy)
+        await check_strategy(store, strategy)
         position = await store.head() if after is None else after
         while True:
             page = await store.read(position, names=names, limit=100)
@@ -422,7 +422,7 @@ async def _risk(strategy: str, timeframe: int, horizon: int, bars: int, as_of: s
     settings = load()
     info = connection_info(settings.database(), role=None)
     async with event_store(settings) as store, await AsyncConnection.connect(info, autocommit=True) as db:
-        await _check_strategy(store, strategy)
+        await check_strategy(store, strategy)
         position = None if as_of is None else await position_of(store, as_of)
         return await risk_of(
             store,
@@ -479,12 +479,12 @@ async def _asked(query: str, as_of: str | None, *arguments: Any, of: str | None 
     ask = getattr(decision_queries, query, None) or getattr(claim_queries, query)
     info = connection_info(settings.database(), role=None)
     async with event_store(settings) as store, await AsyncConnection.connect(info, autocommit=True) as db:
-        await _check_strategy(store, of)
+        await check_strategy(store, of)
         position = None if as_of is None else await position_of(store, as_of)
         return await ask(db, *arguments, as_of=position, **named)
 
 
-async def _check_strategy(store: Any, name: str | None) -> None:
+async def check_strategy(store: Any, name: str | None) -> None:
     """Raises UnknownStrategy: it was never defined."""
     from alphapulse.domain.decision.strategy_decider import UnknownStrategy, stream_for
 

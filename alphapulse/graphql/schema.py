@@ -16,6 +16,7 @@ from alphapulse.graphql.indicators import IndicatorQuery
 from alphapulse.graphql.instruments import InstrumentQuery
 from alphapulse.graphql.levels import LevelQuery
 from alphapulse.graphql.log import LogQuery, LogSubscription
+from alphapulse.graphql.performance import PerformanceQuery
 from alphapulse.graphql.risk import RiskQuery
 from alphapulse.graphql.scalars import SCALARS
 from alphapulse.graphql.signals import SignalQuery, SignalSubscription
@@ -36,6 +37,7 @@ class Query(
     SignalQuery,
     DecisionQuery,
     RiskQuery,
+    PerformanceQuery,
     LogQuery,
 ):
     pass

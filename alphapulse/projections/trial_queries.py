@@ -64,7 +64,7 @@ class Trials:
         skew, kurtosis = (
             plain if found is None else found for plain, found in zip((0.0, 3.0), moments, strict=True)
         )
-        record = SharpeRecord(best.sharpe, best.days, skew, kurtosis)
+        record = SharpeRecord(sharpe=best.sharpe, days=best.days, skew=skew, kurtosis=kurtosis)
         return deflated_sharpe(record, counted)
 
 
