@@ -47,7 +47,7 @@ def test_probabilistic_and_deflated_ratios_are_those_of_skfolio(days: int) -> No
         assert record is not None
         tried = np.random.default_rng(seed).normal(0, 0.05, 40)
         trials = TrialCount(trials=40, sharpe_variance=float(np.var(tried, ddof=1)))
-        assert probabilistic_sharpe(record) == pytest.approx(theirs.probabilistic_sharpe_ratio(own))
+        assert probabilistic_sharpe(record) == pytest.approx(theirs.probabilistic_sharpe_ratio(own), rel=1e-9)
         expected = theirs.deflated_sharpe_ratio(own, tried)
         assert deflated_sharpe(record, trials) == pytest.approx(expected, rel=1e-9, abs=1e-15)
 

@@ -3,6 +3,7 @@
 import math
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -279,3 +280,8 @@ def test_a_hundred_thousand_candidates_fit_in_bounded_memory() -> None:
 def test_arguments_out_of_range_are_refused(given: dict[str, object], says: str) -> None:
     with pytest.raises(BadSample, match=says):
         performance_of(generated(5), **{"of": "signals", "risk_ratio": 0.01, **given})  # type: ignore[arg-type]
+
+
+def test_every_figure_is_defined_on_its_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "performance.md").read_text()
+    assert [name for name in NAMES if f"`{name}`" not in page] == []
