@@ -28,8 +28,7 @@ class Measure:
 
 TOO_SHORT = "beyond what can be said: too few days for a year"
 NO_TAIL = "the 5th percentile of the days is 0"
-TAIL_20 = "they hardly show what happens on one in 20"
-TAIL_100 = "they hardly show what happens on one in 100"
+FEW_IN_TAIL = "fewer than ten of them are in the tail"
 YEAR = "they say little of a year"
 MEASURES = (
     Measure(Named("total_return", "Total return", "ratio"), metrics.total_return, days=1),
@@ -58,33 +57,33 @@ MEASURES = (
     Measure(
         Named("var_95", "Value at risk, 95 % of days", "ratio"),
         metrics.value_at_risk(0.05),
-        fair=20,
-        warning=TAIL_20,
+        fair=200,
+        warning=FEW_IN_TAIL,
     ),
     Measure(
         Named("var_99", "Value at risk, 99 % of days", "ratio"),
         metrics.value_at_risk(0.01),
-        fair=100,
-        warning=TAIL_100,
+        fair=1_000,
+        warning=FEW_IN_TAIL,
     ),
     Measure(
         Named("es_95", "Expected shortfall, 95 % of days", "ratio"),
         metrics.expected_shortfall(0.05),
-        fair=20,
-        warning=TAIL_20,
+        fair=200,
+        warning=FEW_IN_TAIL,
     ),
     Measure(
         Named("es_99", "Expected shortfall, 99 % of days", "ratio"),
         metrics.expected_shortfall(0.01),
-        fair=100,
-        warning=TAIL_100,
+        fair=1_000,
+        warning=FEW_IN_TAIL,
     ),
     Measure(
         Named("tail_ratio", "Tail ratio", "ratio"),
         metrics.tail_ratio,
         unbound=NO_TAIL,
-        fair=20,
-        warning=TAIL_20,
+        fair=200,
+        warning=FEW_IN_TAIL,
     ),
     Measure(Named("skew", "Skew of daily returns", "ratio"), metrics.skew),
     Measure(Named("kurtosis", "Kurtosis of daily returns (normal: 3)", "ratio"), metrics.kurtosis),

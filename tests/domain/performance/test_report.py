@@ -146,7 +146,7 @@ def test_of_two_trades_ratios_have_values_and_the_intervals_say_how_little_they_
     assert found.figure("sharpe").effective <= 2
     assert "no interval: undefined in" in found.figure("sharpe").note
     assert "worth fewer than 20" in found.figure("expectancy_bps").note
-    assert "42 days: they hardly show what happens on one in 100" in found.figure("var_99").note
+    assert "42 days: fewer than ten of them are in the tail" in found.figure("var_99").note
     assert "42 days: they say little of a year" in found.figure("annual_return").note
 
 
