@@ -10,7 +10,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str  # win_rate, sharpe …
     title: str
-    unit: str  # ratio, bps, r, per_year (annualised, without a unit), probability, count, days
+    unit: str  # ratio, bps, r, per_year (annualised, without a unit), probability, count, days, hours
     value: float | None
     low: float | None = None
     high: float | None = None
