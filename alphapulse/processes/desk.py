@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from alphapulse.domain.analysis.closing import Fed
+from alphapulse.domain.analysis.fields import Int64s
 from alphapulse.domain.analysis.models import FittedModel
 from alphapulse.domain.decision.decisions import CalibrationFitted
 from alphapulse.domain.decision.strategy import StrategyDefined
@@ -26,7 +27,8 @@ from alphapulse.domain.market.events import (
     WatermarkPassed,
 )
 from alphapulse.domain.signals.engine import ContextSource, Engine, EngineState
-from alphapulse.domain.signals.engine_events import DECISION, EXIT, FITTED, NO_OUTPUTS, OUTCOME, Outputs, Told
+from alphapulse.domain.signals.engine_events import DECISION, FITTED, NO_OUTPUTS, OUTCOME, Outputs, Told
+from alphapulse.domain.signals.engine_pairs import codes_of, keys_of, ordinals_of
 from alphapulse.domain.signals.engine_state import BadState
 from alphapulse.domain.signals.returns import Returns
 
@@ -64,6 +66,7 @@ class Desk:
     ordinals: dict[str, int] = field(default_factory=dict)  # by market; "": of calibrations
     open: set[str] = field(default_factory=set)  # decisions recorded and not yet resolved
     pending: CalibrationFitted | None = None  # the last one before the definition
+    _codes: dict[str, int] = field(default_factory=dict)  # numbers of markets, while it runs
 
     @classmethod
     def begun(
@@ -151,30 +154,34 @@ class Desk:
 
     def _recorded(self, given: Outputs) -> Outputs:
         """Of what comes after the definition: all up to the retirement, then what becomes of it."""
-        rows, ordinals = list[int](), list[int]()
-        for row, output in enumerate(given):
-            if output.kind == OUTCOME:
-                if output.decision not in self.open:
-                    continue
-                self.open.discard(output.decision)
-            elif self.retired is not None and output.position > self.retired:
-                continue
-            elif output.kind == DECISION:
-                self.open.add(output.decision)
-            rows.append(row)
-            ordinals.append(self._next(output.instrument, output.kind))
-        return given.take(np.array(rows, dtype=np.int64), np.array(ordinals, dtype=np.int64))
+        for block in given.blocks:
+            self._codes.setdefault(block.instrument, len(self._codes))
+        codes, kinds = codes_of(given, self._codes), given.kinds
+        closes, due = kinds == OUTCOME, kinds != OUTCOME
+        if self.retired is not None:
+            due &= given.positions <= self.retired
+        keys, opens = keys_of(given, codes), due & (kinds == DECISION)
+        # Most are over within the call: ids are only made of what is carried on.
+        due[closes] = np.isin(keys[closes], keys[opens])
+        for row in np.flatnonzero(closes & ~due).tolist():
+            due[row] = given[row].decision in self.open
+            self.open.discard(given[row].decision)
+        opens[opens] = ~np.isin(keys[opens], keys[closes])
+        self.open |= {given[row].decision for row in np.flatnonzero(opens).tolist()}
+        return self._numbered(given.take(np.flatnonzero(due)), codes[due])
+
+    def _numbered(self, outputs: Outputs, codes: Int64s) -> Outputs:
+        last = np.array([self.ordinals.get(name, 0) for name in self._codes], dtype=np.int64)
+        ordinals = ordinals_of(outputs.kinds, codes, last)
+        self.ordinals |= {name: n for name, n in zip(self._codes, last.tolist(), strict=True) if n}
+        return outputs.take(slice(None), ordinals)
 
     def _first_calibration(self, position: int) -> Outputs:
         if self.pending is None:
             return NO_OUTPUTS
         event, self.pending = self.pending, None
-        return Outputs.of([Told(position, "", self._next("", FITTED), event)])
-
-    def _next(self, instrument: str, kind: int) -> int:
-        """The ordinal that the next output has in the log. Advice is about the decision before it."""
-        ordinal = self.ordinals[instrument] = self.ordinals.get(instrument, 0) + (kind != EXIT)
-        return ordinal
+        self.ordinals[""] = self.ordinals.get("", 0) + 1
+        return Outputs.of([Told(position, "", self.ordinals[""], event)])
 
 
 def market_of(event: Any) -> str:

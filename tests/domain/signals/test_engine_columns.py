@@ -18,6 +18,7 @@ from alphapulse.domain.signals.engine_columns import decisions_of, names_of, out
 from alphapulse.domain.signals.engine_digest import Digest
 from alphapulse.domain.signals.engine_events import DECISION, EXIT, OUTCOME, Told
 from alphapulse.domain.signals.engine_noted import Noted
+from alphapulse.domain.signals.engine_pairs import codes_of, keys_of, ordinals_of
 from alphapulse.domain.signals.outcome import REASONS
 from alphapulse.domain.signals.signal import OutcomeRecorded
 from tests.domain.signals.test_engine import MANY, MIXED
@@ -164,3 +165,26 @@ def test_outputs_that_no_engine_gave_have_no_columns() -> None:
 
 def test_there_are_exits_among_them() -> None:
     assert np.count_nonzero(outputs().kinds == EXIT) > 0
+
+
+def test_a_decision_and_its_outcome_have_one_key_and_others_have_another() -> None:
+    whole = outputs()
+    codes = codes_of(whole, {block.instrument: n for n, block in enumerate(whole.blocks)})
+    keys = keys_of(whole, codes).tolist()
+    ids = [output.decision for output in whole]
+    assert {key for key, its in zip(keys, ids, strict=True) if not its} == {-1}
+    pairs = {(key, its) for key, its in zip(keys, ids, strict=True) if its}
+    assert len(pairs) == len({key for key, _ in pairs}) == len({its for _, its in pairs})
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from([DECISION, OUTCOME, EXIT])), max_size=30))
+def test_ordinals_count_in_each_market_and_advice_has_that_of_its_decision(
+    given: list[tuple[int, int]],
+) -> None:
+    codes, kinds = (np.array([pair[n] for pair in given], dtype=np.int64) for n in (0, 1))
+    last, expected, found = np.arange(4) * 10, list[int](), [0, 10, 20, 30]
+    for code, kind in given:
+        found[code] += kind != EXIT
+        expected.append(found[code])
+    assert ordinals_of(kinds, codes, last).tolist() == expected
+    assert last.tolist() == found
