@@ -3,6 +3,7 @@
 ``as_of`` is a position of the log: the answer is what a log that ends there would give, exactly.
 """
 
+import asyncio
 from typing import Any, LiteralString
 
 from psycopg import AsyncConnection
@@ -50,7 +51,8 @@ async def attribution_of(
             shares = await shares_of_trades(conn, equity.trades, position)
             versions = await strategies(conn, name=wanted.strategy, as_of=position)
             groups = groups_of(row.defined for row in versions)
-    return position, attribute(equity, by, shares=shares, groups=groups, draws=draws)
+    made = await asyncio.to_thread(attribute, equity, by, shares=shares, groups=groups, draws=draws)
+    return position, made
 
 
 async def shares_of_trades(conn: AsyncConnection[Any], trades: Trades, position: int) -> Shares:
