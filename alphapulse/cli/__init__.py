@@ -98,6 +98,8 @@ COMMANDS: dict[str, Leaf | Branch] = {
         },
     ),
     "decide": Leaf("decide", "decide", "Decide over the log so far, or only show it (--dry-run)."),
+    "backtest": Leaf("backtest", "backtest", "Decide over history or files; say what it was worth."),
+    "trials": Leaf("trials", "trials", "List what was tried; deflate the best by it."),
     "signals": Branch(
         "Signals, why they were given, and what became of them.",
         {
@@ -110,6 +112,7 @@ COMMANDS: dict[str, Leaf | Branch] = {
     ),
     "outcomes": Leaf("signals", "outcomes", "List what became of signals or candidates."),
     "calibration": Leaf("signals", "calibration", "Show how well claims were met."),
+    "counterfactual": Leaf("counterfactual", "counterfactual", "What if the gate or a voter were another."),
     "parity": Leaf("parity", "parity", "Derive decisions again from the log, compare byte for byte."),
     "performance": Leaf("performance", "performance", "Show what trades were worth, with intervals."),
     "attribution": Leaf("performance", "attribution", "Show whom the result is owed to."),
