@@ -45,6 +45,7 @@ def parity(
 async def _compare(
     name: str, version: int | None, days: float, from_: str | None, to: str | None, show: bool
 ) -> Any:
+    from alphapulse.cli.feature_bounds import nanoseconds_of
     from alphapulse.cli.progress import counter
     from alphapulse.processes.parity import DAY_NS, Window, jobs_of_version, last_time, parity
     from alphapulse.processes.wiring import event_store
@@ -52,21 +53,12 @@ async def _compare(
 
     async with event_store(load()) as store:
         jobs, head = await jobs_of_version(store, name, version), await store.head()
-        last = _time(to) if to else await last_time(store)
-        first = _time(from_) if from_ else last - int(days * DAY_NS)
+        last = nanoseconds_of(to) if to else await last_time(store)
+        first = nanoseconds_of(from_) if from_ else last - int(days * DAY_NS)
         if first > last:
             raise typer.BadParameter(f"--from {_text(first)} is after {_text(last)}")
         with counter(f"{name}.{jobs[0].strategy.version}", head * len(jobs), show=show) as tell:
             return await parity(store, jobs, Window(first, last), tell, until=head)
-
-
-def _time(text: str) -> int:
-    """ns of an ISO 8601 time; UTC where it names no zone."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no ISO 8601 time, such as 2026-01-31T12:00") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 10**9
 
 
 def _text(time: int) -> str:

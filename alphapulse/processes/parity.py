@@ -268,7 +268,7 @@ async def _count_extra(
     store: EventStore, strategy: StrategyDefined, report: _Report, is_alone: bool, until: int
 ) -> None:
     """What is recorded behind the last event that was derived, of each stream of the version."""
-    for stream in await _streams(store, strategy, is_alone):
+    for stream in await streams_of_version(store, strategy, is_alone):
         version = report.ends.get(stream, 0)
         while records := await store.read_stream(stream, after=version, limit=_PAGE):
             version = records[-1].version
@@ -277,7 +277,7 @@ async def _count_extra(
                     report.surplus(record)
 
 
-async def _streams(store: EventStore, strategy: StrategyDefined, is_alone: bool) -> Sequence[str]:
+async def streams_of_version(store: EventStore, strategy: StrategyDefined, is_alone: bool) -> Sequence[str]:
     """Where events of the version are recorded."""
     suffix, scribe = f"{strategy.name}.{strategy.version}", Scribe(strategy)
     found = [s for s in await store.streams("decisions-") if s.split("-", 3)[3:] == [suffix]]
