@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from alphapulse.adapters.reports import writing
-from alphapulse.adapters.reports.belief import reliability_sheet, scatter_sheet
+from alphapulse.adapters.reports.belief import apart, reliability_sheet, scatter_sheet
 from alphapulse.adapters.reports.credit import MAX_PARTS, attribution_sheet, shown
 from alphapulse.adapters.reports.doubt import overfit_sheet
 from alphapulse.adapters.reports.findings import FEW, findings, verdict
@@ -24,6 +24,7 @@ from alphapulse.adapters.reports.tables import MAX_ROWS, table
 from alphapulse.adapters.reports.words import UNKNOWN, moment, number
 from alphapulse.adapters.reports.writing import draw_attribution, draw_performance, sheets_of, write_report
 from alphapulse.domain.backtest.results import BacktestReport, Scatter
+from alphapulse.domain.decision.intervals import win_rate_interval
 from alphapulse.domain.performance.figures import Figure, Performance, Point
 from tests.adapters.report_samples import DAY, HOSTILE, START, report_of, trades_of, unclaimed
 from tests.graphql.browser import CHROMIUM, browser
@@ -341,3 +342,25 @@ def test_where_there_is_no_room_signals_are_held_before_what_was_refused() -> No
     assert {1, 50} <= set(few.number)
     assert "180 more are not held in the report." in scatter_sheet(few).caption
     assert Scatter.of(candidates, 200).left_out == 0
+
+
+def test_claims_that_are_all_alike_are_one_point_and_can_be_read() -> None:
+    report = report_of(40)
+    alike = tuple(
+        msgspec.structs.replace(each, low=0.4 + i * 1e-9, high=0.4 + (i + 1) * 1e-9, claimed=0.4 + i * 1e-9)
+        for i, each in enumerate(report.performance.bins)
+    )
+    (joined,) = apart(alike)
+    count = sum(each.count for each in alike)
+    assert joined.count == pytest.approx(count)
+    assert joined.won == pytest.approx(sum(each.won * each.count for each in alike) / count)
+    assert (joined.won_low, joined.won_high) == pytest.approx(win_rate_interval(joined.won * count, count))
+    sheet = reliability_sheet(msgspec.structs.replace(report.performance, bins=alike))
+    assert "1 bin (joined where they are too near to be told apart)" in sheet.caption
+    assert png_of(sheet).startswith(PNG)
+
+
+def test_bins_that_lie_apart_stay_as_they_are() -> None:
+    bins = report_of(150).performance.bins
+    assert len(bins) > 2
+    assert apart(bins) == list(bins)

@@ -22,9 +22,11 @@ from alphapulse.adapters.reports.style import (
 )  # fmt: skip
 from alphapulse.adapters.reports.words import number, plural
 from alphapulse.domain.backtest.results import Scatter
+from alphapulse.domain.decision.intervals import win_rate_interval
 from alphapulse.domain.performance.figures import Performance, ReliabilityBin
 
 MAX_DOTS = 1_000  # drawn of the refused ones; signals are all drawn up to as many
+NEAR = 0.004  # claims that lie so close together are one point in a picture
 # Colour and shape say the same twice.
 _REASONS = {
     "target": (GOOD, "^"), "gap_target": (GOOD, ">"), "stop": (BAD, "v"), "gap_stop": (BAD, "<"),
@@ -34,7 +36,8 @@ _REASONS = {
 
 def reliability_sheet(performance: Performance, *, name: str = "reliability") -> Sheet:
     title = f"Reliability: claimed and won, {performance.of}"
-    bins = [each for each in performance.bins if each.count > 0]
+    given = [each for each in performance.bins if each.count > 0]
+    bins = apart(given)
     if performance.trades == 0:
         return nothing(name, title, without(performance))
     if not bins:
@@ -44,13 +47,34 @@ def reliability_sheet(performance: Performance, *, name: str = "reliability") ->
         )
         return nothing(name, title, why)
     counted = sum(each.count for each in bins)
+    near = " (joined where they are too near to be told apart)" if len(bins) < len(given) else ""
     caption = (
         f"{plural(performance.trades, 'trade')}, worth {number(counted, 3)} that do not overlap, in "
-        f"{plural(len(bins), 'bin')}. A point is the share that reached the target before the stop against "
-        "the mean of what was claimed; its line is the 95 % interval for so many independent ones. On the "
+        f"{plural(len(bins), 'bin')}{near}. A point is the share that reached the target before the stop "
+        "against the mean of what was claimed; its line is the 95 % interval for so many independent ones. On the "
         "dashed line claims are true; a bin of few says little, however far it lies from it."
     )
     return Sheet(name, title, caption, lambda figure: _reliability(figure, bins), height_in=5.6)
+
+
+def apart(bins: Sequence[ReliabilityBin]) -> Sequence[ReliabilityBin]:
+    """``bins`` in their order, those that claim nearly the same as the one before joined with it."""
+    joined: list[ReliabilityBin] = []
+    for each in bins:
+        if joined and each.claimed - joined[-1].claimed < NEAR:
+            each = _both(joined.pop(), each)
+        joined.append(each)
+    return joined
+
+
+def _both(a: ReliabilityBin, b: ReliabilityBin) -> ReliabilityBin:
+    count = a.count + b.count
+    claimed = (a.claimed * a.count + b.claimed * b.count) / count
+    won = (a.won * a.count + b.won * b.count) / count
+    low, high = win_rate_interval(min(won * count, count), count)
+    return ReliabilityBin(
+        low=a.low, high=b.high, count=count, claimed=claimed, won=won, won_low=low, won_high=high
+    )
 
 
 def _reliability(figure: Figure, bins: Sequence[ReliabilityBin]) -> None:
@@ -67,11 +91,12 @@ def _reliability(figure: Figure, bins: Sequence[ReliabilityBin]) -> None:
     above.set_ylabel("won (target before stop)")
     above.set_ylim(-0.03, 1.03)
     above.legend(loc="upper left")
-    widths = [max(each.high - each.low, 1e-3) for each in bins]
     counts = [each.count for each in bins]
-    below.bar([each.low for each in bins], counts, width=widths, align="edge", color=LINE, alpha=0.45)
-    for each in bins:
-        middle = (each.low + each.high) / 2
+    # A bin of claims that are all alike is as wide as can be seen.
+    widths = [max(each.high - each.low, NEAR) for each in bins]
+    middles = [(each.low + each.high) / 2 for each in bins]
+    below.bar(middles, counts, width=widths, color=LINE, alpha=0.45)
+    for each, middle in zip(bins, middles, strict=True):
         below.annotate(
             number(each.count, 3), (middle, each.count), xytext=(0, 2), textcoords="offset points",
             ha="center", va="bottom", fontsize=7,
@@ -81,12 +106,12 @@ def _reliability(figure: Figure, bins: Sequence[ReliabilityBin]) -> None:
     below.set_xlabel("claimed P(target before stop)")
     below.set_xlim(*_claims([each.low for each in bins], [each.high for each in bins]))
     percent(above, digits=0)
-    percent(below, "x", digits=0)
+    percent(below, "x")
 
 
 def _claims(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
     """The claims that there are, with some room: they often lie close together."""
-    room = max((max(high) - min(low)) * 0.08, 0.02)
+    room = max((max(high) - min(low)) * 0.08, 0.05)
     return max(min(low) - room, -0.02), min(max(high) + room, 1.02)
 
 
@@ -147,6 +172,8 @@ def _scatter(
     axis.set_ylabel("net result (R)")
     if by_claim:
         axis.set_xlabel("claimed P(target before stop)")
+        claims = [claim for i in (*refused, *signals) if (claim := trades.confidence[i]) is not None]
+        axis.set_xlim(*_claims(claims, claims))
         percent(axis, "x")
     else:
         axis.set_xlabel("decided (UTC)")

@@ -13,6 +13,7 @@ from alphapulse.domain.backtest.results import CrossValidation, Fold, MonteCarlo
 
 _KINDS = {
     "trades": "trades drawn anew",
+    "order": "the same trades in another order",
     "blocks": "blocks of days drawn anew",
     "noise": "noise on the fills",
 }
@@ -78,7 +79,7 @@ def _walk_forward(run: WalkForward) -> Sheet:
     if all(fold.in_sample is None and fold.out_of_sample is None for fold in run.folds):
         why = (
             f"{plural(len(run.folds), 'fold')}, {plural(tested, 'trade')} out of sample: too few for a "
-            f"Sharpe ratio in any of them, so nothing to draw. {run.note}"
+            f"Sharpe ratio in any of them, so nothing to draw. {run.note or _note(run.folds)}"
         )
         return nothing(name, title, why)
     both = [f for f in run.folds if f.in_sample is not None and f.out_of_sample is not None]
@@ -93,6 +94,10 @@ def _walk_forward(run: WalkForward) -> Sheet:
     if run.note:
         caption += f" {run.note}"
     return Sheet(name, title, caption, lambda figure: _folds(figure, run.folds), height_in=5.0)
+
+
+def _note(folds: Sequence[Fold]) -> str:
+    return next((f"The first one: {fold.note}." for fold in folds if fold.note), "")
 
 
 def _folds(figure: Figure, folds: Sequence[Fold]) -> None:

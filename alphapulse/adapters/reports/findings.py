@@ -55,11 +55,12 @@ def findings(report: BacktestReport) -> Sequence[str]:
 
 def _findings(report: BacktestReport) -> Iterator[str]:
     counts = report.counts
+    missed = f"; {number(counts.missed)} were over before they could be filled" if counts.missed else ""
     yield (
         f"{plural(counts.decisions, 'candidate')}, {plural(counts.signals, 'signal')} (confidence at least "
         f"{share(report.configuration.gate.threshold, 0)}, and more than costs need by "
         f"{share(report.configuration.gate.margin, 0)}); of the signals {number(counts.trades)} are "
-        f"resolved, {number(counts.won)} won, {number(counts.open)} still open at the end."
+        f"resolved, {number(counts.won)} won, {number(counts.open)} still open at the end{missed}."
     )
     if report.configuration.label == "research":
         yield "The gate is lower than in production: this is research, and its signals would say so."

@@ -67,7 +67,8 @@ def folds(run: WalkForward) -> str:
         (
             f"{day(fold.train_from)} to {day(fold.train_until)}",
             f"{day(fold.test_from)} to {day(fold.test_until)}",
-            fold.chosen, number(fold.tried), number(fold.in_sample_trades), number(fold.in_sample, 3),
+            fold.chosen or fold.note, number(fold.tried),
+            number(fold.in_sample_trades), number(fold.in_sample, 3),
             number(fold.out_of_sample_trades), number(fold.out_of_sample, 3),
             signed(fold.out_of_sample_total, 3),
         )
