@@ -50,9 +50,9 @@ def reliability_sheet(performance: Performance, *, name: str = "reliability") ->
     near = " (joined where they are too near to be told apart)" if len(bins) < len(given) else ""
     caption = (
         f"{plural(performance.trades, 'trade')}, worth {number(counted, 3)} that do not overlap, in "
-        f"{plural(len(bins), 'bin')}{near}. A point is the share that reached the target before the stop "
-        "against the mean of what was claimed; its line is the 95 % interval for so many independent ones. On the "
-        "dashed line claims are true; a bin of few says little, however far it lies from it."
+        f"{plural(len(bins), 'bin')}{near}. A point is the share that reached the target before the "
+        "stop, against the mean of what was claimed; its line is the 95 % interval for so many independent "
+        "ones. On the dashed line claims are true; a bin of few says little, however far it lies from it."
     )
     return Sheet(name, title, caption, lambda figure: _reliability(figure, bins), height_in=5.6)
 
