@@ -36,17 +36,15 @@ async def show_performance(console: "Console", stack: "Stack", strategy: str) ->
 
 
 def _figures(console: "Console", found: Any) -> None:
-    from rich.table import Table
-
     from alphapulse.cli.performance import interval, shown
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in (f"   {found.trades:,} {found.of}, {found.days:,} days", "value", "95 %", "sample"):
-        table.add_column(heading, justify="left" if heading.startswith(" ") else "right")
+    console.print(f"   {found.trades:,} {found.of} of {found.days:,} days, with 95 % intervals:")
     for figure in (each for each in found.figures if each.name in FIGURES):
-        cells = shown(figure) or figure.note, interval(figure), f"{figure.sample:,}"
-        table.add_row(f"   {figure.title}", *cells)
-    console.print(table)
+        if figure.value is None:
+            console.print(f"     {figure.title}: {figure.note}")
+        else:
+            around = f" ({bounds})" if (bounds := interval(figure)) else ""
+            console.print(f"     {figure.title}: {shown(figure)}{around}")
 
 
 def _attribution(console: "Console", of: str, found: Any) -> None:

@@ -9,8 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-FRACTIONS = {"ratio", "probability"}  # units that are told in per cent where they lie between 0 and 1
-
 Strategy = Annotated[str, typer.Argument(help="The strategy.")]
 Version = Annotated[int | None, typer.Option(min=1, help="Only of this version.")]
 Market = Annotated[str | None, typer.Option("--instrument", help="Only of this venue:symbol.")]
@@ -108,22 +106,25 @@ def show_performance(found: Any) -> None:
 
 
 def shown(figure: Any) -> str:
-    return "" if figure.value is None else _number(figure.value, figure.unit)
+    """Its value; empty: there is none."""
+    return "" if figure.value is None else _number(figure, figure.value)
 
 
 def interval(figure: Any) -> str:
-    ends = [None if end is None else _number(end, figure.unit) for end in (figure.low, figure.high)]
-    return "" if ends == [None, None] else f"{ends[0] or '?'} to {ends[1] or '?'}"
+    if figure.low is None and figure.high is None:
+        return ""
+    low, high = ("?" if end is None else _number(figure, end) for end in (figure.low, figure.high))
+    return f"{low} to {high}"
 
 
-def _number(value: float, unit: str) -> str:
-    if unit in FRACTIONS and abs(value) <= 1:
+def _number(figure: Any, value: float) -> str:
+    if figure.in_percent:
         return f"{value:.2%}"
-    if unit in ("bps", "r"):
-        return f"{value:+.2f} {'R' if unit == 'r' else unit}"
-    if unit in ("count", "days"):
+    if figure.unit in ("bps", "r"):
+        return f"{value:+.2f} {'R' if figure.unit == 'r' else 'bps'}"
+    if figure.unit in ("count", "days"):
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:,.2f}"
 
 
 def attribution(

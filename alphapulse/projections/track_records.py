@@ -17,7 +17,7 @@ from alphapulse.domain.ports import Decode, EventStore
 from alphapulse.projections import attribution_queries
 from alphapulse.projections.decision_queries import strategies
 from alphapulse.projections.performance_queries import Wanted, market_days, reached, trades_of
-from alphapulse.projections.trial_queries import trials_of
+from alphapulse.projections.trial_queries import count_of, trials_of
 
 
 async def performance(
@@ -39,7 +39,8 @@ async def performance(
     _, trades = await trades_of(conn, wanted, as_of=position)
     market = await market_days(conn, trades, as_of=position)
     risk = await risk_ratio(conn, wanted, position)
-    counted = (await trials_of(store, decode, wanted.strategy, as_of=position)).counted()
+    tried = await trials_of(store, decode, wanted.strategy, as_of=position)
+    counted = tried.counted() or count_of(1, ())  # what was never searched for was tried once
     made = await asyncio.to_thread(
         performance_of, trades, of=of, risk_ratio=risk, market=market, trials=counted
     )

@@ -4,6 +4,16 @@ import math
 
 import msgspec
 
+# Shares and chances: people read them in per cent.
+IN_PERCENT = frozenset(
+    {
+        *("total_return", "annual_return", "volatility", "max_drawdown", "max_drawdown_by_close"),
+        *("var_95", "var_99", "es_95", "es_99", "exposure", "time_in_market"),
+        *("win_rate", "win_rate_worst", "win_rate_best", "mean_claim"),
+        *("probabilistic_sharpe", "deflated_sharpe", "calibration_error", "calibration_error_by_chance"),
+    }
+)
+
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One figure with its 95 % interval and what it rests on. None: it cannot be said; ``note`` says why."""
@@ -17,6 +27,11 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     sample: int = 0  # trades, or days, that it is made of
     effective: float = 0.0  # the same, overlap-adjusted
     note: str = ""  # how the interval was made, or why there is no value
+
+    @property
+    def in_percent(self) -> bool:
+        """Whether people read it in per cent."""
+        return self.name in IN_PERCENT
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
