@@ -14,7 +14,15 @@ from itertools import pairwise
 import numpy as np
 
 from alphapulse.domain.analysis.candles import push_candles
-from alphapulse.domain.analysis.compiled import ROOM, View, call_kernel, inner_piece, kernel_address, piece
+from alphapulse.domain.analysis.compiled import (
+    ROOM,
+    View,
+    call_kernel,
+    copy,
+    inner_piece,
+    kernel_address,
+    piece,
+)
 from alphapulse.domain.analysis.fact_words import lay_out, shape_for
 from alphapulse.domain.analysis.fields import (
     CANDLE_FIELDS,
@@ -25,14 +33,18 @@ from alphapulse.domain.analysis.fields import (
     LOW,
     TRUE_RANGE,
     TYPICAL,
+    Field,
     Floats,
     Int64s,
 )
 from alphapulse.domain.analysis.large_pages import side_by_side, whole_lines
 from alphapulse.domain.analysis.registry import Spec
 
+_LAYOUT = "fields by their reach"  # of a snapshot: what lies where
 _HEAD = 2  # of a snapshot: which plan it is of, and how many bars were seen
 _WIDE = 64  # slots from which on filling up the last line costs little
+_DERIVED_FROM = {Field.HIGH, Field.LOW, Field.CLOSE}
+_DERIVED = {Field.TYPICAL, Field.TRUE_RANGE}  # open to whoever declares what they are made of
 _TILE = 32  # slots whose snapshots are written or read together
 
 
@@ -57,7 +69,11 @@ class Plan:
         self.lines, self.carries, self.outputs = self.edges[-1].tolist()
         derived = [field for s in self.specs for field in s.known.inputs if field >= FIELDS]
         self.fields = CANDLE_FIELDS if derived else FIELDS
-        self.window = max([1, *(s.known.window(s.params) for s in self.specs)])  # 1: for the true range
+        windows = [s.known.window(s.params) for s in self.specs]
+        self.window = max([1, *windows])  # 1: for the true range
+        self.reach = _reach(self.specs, self.fields)
+        # Rows of each ring of the indicators' own.
+        self.line_reach: Int64s = np.repeat(np.array(windows, np.int64), np.diff(self.edges[:, 0]))
         numbers = [(*s.known.fixed, *s.params) for s in self.specs]
         self.params: Floats = np.zeros((len(counts), max([1, *map(len, numbers)])))
         for i, row in enumerate(numbers):
@@ -73,7 +89,7 @@ class Plan:
     @cached_property
     def identity(self) -> int:
         """Eight bytes that tell this plan, and the versions of its code, from others."""
-        text = "\n".join(f"{spec} {spec.known.code_version}" for spec in self.specs)
+        text = "\n".join([_LAYOUT, *(f"{spec} {spec.known.code_version}" for spec in self.specs)])
         return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
     @cached_property
@@ -90,7 +106,21 @@ class Plan:
     @cached_property
     def floats(self) -> int:
         """In the snapshot of one slot."""
-        return int(self.carries + (self.fields + self.lines) * self.window)
+        return int(self.carries + self.reach.clip(0).sum() + self.line_reach.sum())
+
+
+def _reach(specs: Sequence[Spec], fields: int) -> Int64s:
+    """How many rows before this one are wanted of each field; -1: not even this one."""
+    reach: Int64s = np.full(fields, -1)
+    for spec in specs:
+        wanted = {*spec.known.inputs}
+        if wanted >= _DERIVED_FROM:
+            wanted |= _DERIVED
+        reach[list(wanted)] = np.maximum(reach[list(wanted)], spec.known.window(spec.params))
+    if (reach[list(_DERIVED)] >= 0).any():
+        reach[list(_DERIVED_FROM)] = np.maximum(reach[list(_DERIVED_FROM)], 0)
+        reach[CLOSE] = max(reach[CLOSE], 1)  # for the true range
+    return reach
 
 
 class Panel:
@@ -155,9 +185,19 @@ class Panel:
 
     def _work(self, bars: Floats, lo: int, hi: int) -> None:
         plan, first = self.plan, int(self._row[lo])
-        state = (self._bars, self._lines, self._carry, self._out, self.seen, self._facts, self._room)
-        _advance(plan.kernels, plan.params, plan.edges, plan.lookbacks, *state, bars, first, lo, hi)
-        self._row[lo:hi] += bars.shape[1]
+        state = (
+            self._bars,
+            self._lines,
+            self._carry,
+            self._out,
+            self.seen,
+            self._facts,
+            self._room,
+            self._row,
+        )
+        _advance(
+            plan.kernels, plan.params, plan.edges, plan.lookbacks, plan.reach, *state, bars, first, lo, hi
+        )
         if (lo, hi) != (0, self.slots):
             self._even = False
 
@@ -174,7 +214,7 @@ class Panel:
             records: Floats = np.empty((count, _HEAD + self.plan.floats), dtype="<f8")
             records.view("<i8")[:, 0] = self.plan.identity
             records.view("<i8")[:, 1] = self.seen[first : first + count]
-            _gather(records, self.plan.window, *self._state(), self._row, first)
+            _gather(records, *self._state(), first)
             found += [record.tobytes() for record in records]
         return found
 
@@ -207,10 +247,11 @@ class Panel:
             tile, first = snapshots[begin : begin + _TILE], lo + begin
             records = np.frombuffer(b"".join(tile), dtype="<f8").reshape(len(tile), -1)
             self.seen[first : first + len(tile)] = records.view("<i8")[:, 1]
-            _spread(records, self.plan.window, *self._state(), self._row, first)
+            _spread(records, *self._state(), first)
 
-    def _state(self) -> tuple[Floats, Floats, Floats]:
-        return self._carry, self._bars, self._lines
+    def _state(self) -> tuple[Int64s, Int64s, Floats, Floats, Floats, Int64s]:
+        plan = self.plan
+        return plan.reach, plan.line_reach, self._carry, self._bars, self._lines, self._row
 
 
 def compute(specs: Sequence[Spec], bars: Floats, *, chunk: int = 256) -> Floats:
@@ -224,6 +265,7 @@ def _advance(
     params: Floats,
     edges: Int64s,
     lookbacks: Int64s,
+    reach: Int64s,
     bars: Floats,
     lines: Floats,
     carry: Floats,
@@ -231,6 +273,7 @@ def _advance(
     seen: Int64s,
     facts: Int64s,
     room: Floats,
+    rows: Int64s,
     new: Floats,
     first: int,
     lo: int,
@@ -238,12 +281,12 @@ def _advance(
 ) -> None:
     """Put ``new`` rows into the ring, run every kernel over them, and count them as seen."""
     count, mask = new.shape[1], bars.shape[1] - 1
-    _push(new, bars, first, lo, hi)
+    _push(new, reach, bars, first, lo, hi)
     if bars.shape[0] > FIELDS:
         lay_out(bars, first, first + count, lo, hi, facts)
-    youngest = seen[lo]
-    for n in range(lo, hi):
-        youngest = min(youngest, seen[n])
+    youngest, before, ahead = seen[lo], seen[lo:hi], rows[lo:hi]
+    for i in range(before.shape[0]):
+        youngest = before[i] if before[i] < youngest else youngest
     for k in range(len(kernels)):
         line, float_, value = edges[k]
         line_end, float_end, value_end = edges[k + 1]
@@ -259,31 +302,37 @@ def _advance(
                 for n in range(lo, hi):
                     for t in range(min(count, lookbacks[o] - seen[n])):
                         out[o, t, n] = np.nan
-    for n in range(lo, hi):
-        seen[n] += count
+    for i in range(before.shape[0]):
+        before[i] += count
+        ahead[i] += count
 
 
 @inner_piece
-def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
-    """Put ``new`` rows into the ring, with what is derived from them."""
+def _push(new: Floats, reach: Int64s, bars: Floats, first: int, lo: int, hi: int) -> None:
+    """Put what is wanted of ``new`` rows into the ring, with what is derived from them."""
     mask = bars.shape[1] - 1
     for t in range(new.shape[1]):
         at, before = (first + t) & mask, (first + t - 1) & mask
         for field in range(INPUTS):
-            to = bars[field, at, lo:hi]
-            for i in range(to.shape[0]):
-                to[i] = new[field, t, i]
-        high, low, close = bars[HIGH, at, lo:hi], bars[LOW, at, lo:hi], bars[CLOSE, at, lo:hi]
-        last = bars[CLOSE, before, lo:hi]
-        typical, span = bars[TYPICAL, at, lo:hi], bars[TRUE_RANGE, at, lo:hi]
-        for i in range(high.shape[0]):
-            typical[i] = (high[i] + low[i] + close[i]) / 3.0
-            # The first bar has none before it: last is NaN then, and so is the true range.
-            top = high[i] if high[i] > last[i] else last[i]
-            bottom = low[i] if low[i] < last[i] else last[i]
-            span[i] = top - bottom
+            if reach[field] >= 0:
+                copy(new[field, t], bars[field, at, lo:hi])
+        if reach[TYPICAL] >= 0 or reach[TRUE_RANGE] >= 0:
+            _derive(bars, at, before, lo, hi)
         if bars.shape[0] > FIELDS:
             push_candles(bars, first + t, lo, hi)
+
+
+@inner_piece
+def _derive(bars: Floats, at: int, before: int, lo: int, hi: int) -> None:
+    high, low, close = bars[HIGH, at, lo:hi], bars[LOW, at, lo:hi], bars[CLOSE, at, lo:hi]
+    last = bars[CLOSE, before, lo:hi]
+    typical, span = bars[TYPICAL, at, lo:hi], bars[TRUE_RANGE, at, lo:hi]
+    for i in range(high.shape[0]):
+        typical[i] = (high[i] + low[i] + close[i]) / 3.0
+        # The first bar has none before it: last is NaN then, and so is the true range.
+        top = high[i] if high[i] > last[i] else last[i]
+        bottom = low[i] if low[i] < last[i] else last[i]
+        span[i] = top - bottom
 
 
 # A snapshot is a record of float64: its head, carried floats, last bars (field, row), last lines (line, row).
@@ -292,16 +341,23 @@ def _push(new: Floats, bars: Floats, first: int, lo: int, hi: int) -> None:
 
 @piece
 def _gather(
-    records: Floats, window: int, carry: Floats, bars: Floats, lines: Floats, rows: Int64s, lo: int
+    records: Floats,
+    reach: Int64s,
+    line_reach: Int64s,
+    carry: Floats,
+    bars: Floats,
+    lines: Floats,
+    rows: Int64s,
+    lo: int,
 ) -> None:
     for i in range(carry.shape[0]):
         for n in range(records.shape[0]):
             records[n, _HEAD + i] = carry[i, lo + n]
     at = _HEAD + carry.shape[0]
-    for cube in (bars, lines):
+    for cube, kept in ((bars, reach), (lines, line_reach)):
         mask = cube.shape[1] - 1
         for field in range(cube.shape[0]):
-            for back in range(window, 0, -1):
+            for back in range(kept[field], 0, -1):
                 for n in range(records.shape[0]):
                     records[n, at] = cube[field, (rows[lo + n] - back) & mask, lo + n]
                 at += 1
@@ -309,16 +365,23 @@ def _gather(
 
 @piece
 def _spread(
-    records: Floats, window: int, carry: Floats, bars: Floats, lines: Floats, rows: Int64s, lo: int
+    records: Floats,
+    reach: Int64s,
+    line_reach: Int64s,
+    carry: Floats,
+    bars: Floats,
+    lines: Floats,
+    rows: Int64s,
+    lo: int,
 ) -> None:
     for i in range(carry.shape[0]):
         for n in range(records.shape[0]):
             carry[i, lo + n] = records[n, _HEAD + i]
     at = _HEAD + carry.shape[0]
-    for cube in (bars, lines):
+    for cube, kept in ((bars, reach), (lines, line_reach)):
         mask = cube.shape[1] - 1
         for field in range(cube.shape[0]):
-            for back in range(window, 0, -1):
+            for back in range(kept[field], 0, -1):
                 for n in range(records.shape[0]):
                     cube[field, (rows[lo + n] - back) & mask, lo + n] = records[n, at]
                 at += 1
