@@ -41,7 +41,7 @@ def model(request: pytest.FixtureRequest) -> AnyReadModel:
     return found
 
 
-async def tell(world: World, seed: int = 1, count: int = 60) -> int:
+async def tell(world: World, seed: int = 1, count: int = 36) -> int:
     """The last position."""
     events = mixed([story(name, seed, count) for name in STRATEGIES], seed)
     for first in range(0, len(events), 100):
@@ -231,7 +231,7 @@ async def test_the_parts_of_every_dimension_sum_to_the_whole(world: World, of: s
         whole = equity_of(trades, of=of, risk_ratio=0.01)
         for by in DIMENSIONS:
             _, found = await attribution_of(db, Wanted(strategy="trial"), by, of=of, draws=20)
-            assert found.trades == len(whole.trades) > 10
+            assert found.trades == len(whole.trades) > 7
             assert found.total == pytest.approx(whole.contribution.sum(), abs=1e-12)
             assert fsum(part.contribution for part in found.parts) == pytest.approx(found.total, abs=1e-9)
             assert fsum(part.r for part in found.parts) == pytest.approx(found.total_r, abs=1e-9)
@@ -280,21 +280,14 @@ async def test_rows_hold_what_the_decision_gives(world: World) -> None:
     await tell(world)
     await caught_up(world, Attribution())
     page = await world.store.read(0, limit=5_000, names=["decision.made.v1"])
+    wanted = []
     for recorded in map(codec.decode, page.records):
         shares = shares_of(recorded.event)
-        row = await world.row(
-            "SELECT position, is_exact, voters, patterns, shares, without FROM vote_shares"
-            " WHERE decision = %s",
-            recorded.event.decision,
-        )
-        assert row == (
-            recorded.position,
-            len(shares) <= 12,
-            [vote.voter for vote in shares],
-            [vote.pattern for vote in shares],
-            [vote.share for vote in shares],
-            [vote.without for vote in shares],
-        )
+        columns = [[getattr(vote, f) for vote in shares] for f in ("voter", "pattern", "share", "without")]
+        wanted.append((recorded.position, len(shares) <= 12, *columns))
+    assert {row[1] for row in wanted} == {True, False}
+    columns_of = "position, is_exact, voters, patterns, shares, without"
+    assert await world.rows(f"SELECT {columns_of} FROM vote_shares ORDER BY position") == wanted
 
 
 async def test_the_market_is_the_mean_of_the_traded_instruments_on_days_that_had_ended(world: World) -> None:
