@@ -20,6 +20,7 @@ from alphapulse.projections.candle_view import snapshot
 from alphapulse.projections.decision_queries import strategies
 from alphapulse.projections.performance_queries import MAX_TRADES, Wanted, gathered, reached, read_trades
 
+MODELS = ("performance", "attribution", "signals")  # that an answer is made of
 RISK_RATIO = 0.01  # that a refused candidate is taken to risk, of the equity at the beginning
 
 
@@ -44,8 +45,8 @@ async def attribution_of(
         NotYetFolded: ``as_of`` lies ahead.
     """
     async with snapshot(conn):
-        position = await reached(conn, as_of, "performance", "attribution", "signals")
-        trades = await read_trades(conn, wanted, position, limit)
+        position = await reached(conn, as_of, *MODELS)
+        trades = await read_trades(conn, wanted.of(of), position, limit)
         equity = equity_of(trades, of=of, risk_ratio=risk_ratio)
         shares, groups = NO_SHARES, NO_GROUPS
         if by in DIVISIONS:

@@ -5,7 +5,7 @@ counts from the position at which its outcome was known.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, LiteralString
 
 import numpy as np
@@ -39,6 +39,11 @@ class Wanted:
     is_signal: bool | None = None  # None: signals and refused candidates
     since: int | None = None
     until: int | None = None
+
+    def of(self, which: str) -> "Wanted":
+        """Only what ``which`` (one of equity.SETS) is made of: the many refused would fill an answer."""
+        wanted = {"signals": True, "refused": False}.get(which)
+        return self if wanted is None else replace(self, is_signal=wanted)
 
 
 _FILTERS: dict[str, LiteralString] = {

@@ -36,7 +36,7 @@ async def performance(
     """
     # The market's bars are another read model: the answer is as of what both have.
     position = await reached(conn, as_of, "performance", "features", "signals")
-    _, trades = await trades_of(conn, wanted, as_of=position)
+    _, trades = await trades_of(conn, wanted.of(of), as_of=position)
     market = await market_days(conn, trades, as_of=position)
     risk = await risk_ratio(conn, wanted, position)
     tried = await trials_of(store, decode, wanted.strategy, as_of=position)
@@ -52,7 +52,7 @@ async def equity_curve(
 ) -> tuple[int, tuple[Point, ...]]:
     """The position of the answer, and at most ``points`` points. Raises as ``performance``."""
     position = await reached(conn, as_of, "performance", "signals")
-    _, trades = await trades_of(conn, wanted, as_of=position)
+    _, trades = await trades_of(conn, wanted.of(of), as_of=position)
     risk = await risk_ratio(conn, wanted, position)
     equity = await asyncio.to_thread(equity_of, trades, of=of, risk_ratio=risk)
     return position, curve_of(equity, points=points)
@@ -62,8 +62,9 @@ async def attribution(
     conn: AsyncConnection[Any], wanted: Wanted, by: str, *, of: str = "signals", as_of: int | None = None
 ) -> tuple[int, Attribution]:
     """The position of the answer, and whom it is owed to. Raises as ``attribution_of``."""
-    risk = await risk_ratio(conn, wanted, as_of)
-    return await attribution_queries.attribution_of(conn, wanted, by, of=of, risk_ratio=risk, as_of=as_of)
+    position = await reached(conn, as_of, *attribution_queries.MODELS)
+    risk = await risk_ratio(conn, wanted, position)
+    return await attribution_queries.attribution_of(conn, wanted, by, of=of, risk_ratio=risk, as_of=position)
 
 
 async def risk_ratio(conn: AsyncConnection[Any], wanted: Wanted, as_of: int | None) -> float:
