@@ -173,6 +173,12 @@ def where_above(typing: Any, x: Any, y: Any, first: Any, second: Any) -> Any:
 
 
 @emitted
+def where_at_least(typing: Any, x: Any, y: Any, first: Any, second: Any) -> Any:
+    """``first if x >= y else second``; both are worked out."""
+    return _choice(x, ">=", y, first, second)
+
+
+@emitted
 def where_equal(typing: Any, x: Any, y: Any, first: Any, second: Any) -> Any:
     """``first if x == y else second``; both are worked out."""
     return _choice(x, "==", y, first, second)

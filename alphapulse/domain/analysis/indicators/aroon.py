@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from alphapulse.domain.analysis.compiled import View, inner_piece, largest, over_slots, smallest
+from alphapulse.domain.analysis.compiled import View, inner_piece, over_slots
 from alphapulse.domain.analysis.fields import HIGH, LOW, Field, Floats
-from alphapulse.domain.analysis.lanes import take, where_equal
+from alphapulse.domain.analysis.lanes import take, where_above, where_at_least
 from alphapulse.domain.analysis.registry import Output, indicator, period
 
 
@@ -36,7 +36,7 @@ def aroon(view: View, params: Floats, lines: Floats, carry: Floats, out: Floats)
 
 @inner_piece
 def since_highest(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
-    return since_last(ring, row, count, slot, largest(ring, row, count + 1, slot, kind), kind)
+    return since_last(ring, row, count, slot, 1.0, kind)
 
 
 since_highs = over_slots(since_highest)
@@ -44,17 +44,19 @@ since_highs = over_slots(since_highest)
 
 @inner_piece
 def since_lowest(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
-    return since_last(ring, row, count, slot, smallest(ring, row, count + 1, slot, kind), kind)
+    return since_last(ring, row, count, slot, -1.0, kind)
 
 
 since_lows = over_slots(since_lowest)
 
 
 @inner_piece
-def since_last(ring: Floats, row: int, count: int, slot: int, extreme: Any, kind: Any) -> Any:
-    """100 where the newest row is ``extreme``, less the longer ago it was."""
+def since_last(ring: Floats, row: int, count: int, slot: int, sign: float, kind: Any) -> Any:
+    """100 where the newest row, times ``sign``, is the largest of all, less the longer ago that was."""
     mask, ago = ring.shape[0] - 1, kind + float(count)
+    extreme = sign * take(ring, (row - count) & mask, slot, kind)
     for back in range(count - 1, -1, -1):
-        x = take(ring, (row - back) & mask, slot, kind)
-        ago = where_equal(x, extreme, float(back), ago)
+        x = sign * take(ring, (row - back) & mask, slot, kind)
+        ago = where_at_least(x, extreme, float(back), ago)
+        extreme = where_above(x, extreme, x, extreme)
     return 100.0 * (float(count) - ago) / float(count)
