@@ -30,7 +30,6 @@ X, Y, FIRST_SLACK, SECOND_SLACK, TOLERANCE = 2, 5, 8, 13, 18
 LENGTH = 2  # of a slack: where what is multiplied stands
 
 LEAST = 0.1  # strength of a shape that is only just met
-FAILED = -1.0
 ROWS, SLOTS, TOTALS = range(3)  # of the room: which bars are in question, and how clearly they met the rules
 
 
@@ -137,7 +136,7 @@ def _apart(view: View, numbers: Floats, at: int, count: int) -> int:
     bars, totals, k, kept = view.bars, view.room[TOTALS], 0, 0
     relation, sign = int(numbers[at]), numbers[at + 1]
     turned = relation in (BELOW, AT_MOST)
-    touching = 0.0 if relation in (AT_LEAST, AT_MOST) else FAILED
+    touching = relation in (AT_LEAST, AT_MOST)
     once, twice = _factor(numbers, at + FIRST_SLACK), _factor(numbers, at + SECOND_SLACK)
     while k < count:
         row = rows[k]
@@ -155,10 +154,11 @@ def _apart(view: View, numbers: Floats, at: int, count: int) -> int:
             larger, lesser = (y, x) if turned else (x, y)
             margin = larger - lesser
             tolerance = lesser if against[0] < 0 else _value(bars, against, slot)
-            clear = margin / (margin + max(tolerance, 0.0))
-            met = clear if larger > lesser else (touching if larger == lesser else FAILED)
-            rows[kept], slots[kept], totals[kept] = row, slot, totals[i] + met
-            kept += not met < 0.0
+            # Divided whether it is met or not, which is as good as chance: a wrong guess takes longer.
+            whole = margin + max(tolerance, 0.0)
+            clear = margin / (1.0 if whole == 0.0 else whole)
+            rows[kept], slots[kept], totals[kept] = row, slot, totals[i] + clear
+            kept += (larger > lesser) | ((larger == lesser) & touching)
         k = end
     return kept
 
