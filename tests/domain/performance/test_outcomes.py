@@ -9,6 +9,7 @@ from alphapulse.domain.performance.claims import Claims
 from alphapulse.domain.performance.figures import Figure
 from alphapulse.domain.performance.outcomes import Outcomes
 from alphapulse.domain.performance.report import performance_of
+from alphapulse.domain.performance.resampling import interval_of, sums_of_draws
 from alphapulse.domain.performance.trades import Trade, Trades
 from tests.domain.performance.ledgers import generated, trade
 
@@ -36,6 +37,10 @@ def test_values_are_what_a_hand_finds() -> None:
         "holding_hours": 5,
     }
     assert found["payoff_ratio"].value == pytest.approx(2.5)
+
+
+def test_the_payoff_ratio_is_of_means_so_one_loss_and_two_gains_are_compared_as_one_and_one() -> None:
+    assert figures(apart(200, -100, 300))["payoff_ratio"].value == pytest.approx(2.5)
 
 
 def test_the_profit_factor_is_of_contributions_so_a_large_position_counts_for_more() -> None:
@@ -110,6 +115,17 @@ def test_what_overlaps_widens_the_interval_of_the_mean() -> None:
     assert other.low is not None and other.high is not None  # noqa: PT018
     assert other.high - other.low > 2.5 * (one.high - one.low)
     assert (round(one.effective), round(other.effective)) == (600, 30)
+
+
+def test_blocks_are_as_long_as_twice_what_overlaps() -> None:
+    trades = generated(400, days=3)
+    effective = effective_size(trades.opened, trades.closed)
+    assert 400 / effective > 10
+    found = performance_of(trades, of="signals", risk_ratio=0.01, seed=3, draws=100).figure("expectancy_bps")
+    sums = sums_of_draws(trades.net_bps[None], overlapping=400 / effective, seed=3, draws=100)
+    assert (found.low, found.high) == pytest.approx(interval_of(sums[0] / 400)[:2])
+    short = sums_of_draws(trades.net_bps[None], overlapping=1.0, seed=3, draws=100)
+    assert interval_of(short[0] / 400).low != pytest.approx(found.low)
 
 
 def test_intervals_cover_the_truth_in_about_95_of_100_worlds() -> None:

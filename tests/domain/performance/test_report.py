@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alphapulse.domain.decision.intervals import MAX_DRAWS, BadSample
 from alphapulse.domain.performance.chance_figures import daily_sharpe
-from alphapulse.domain.performance.deflation import TrialCount
+from alphapulse.domain.performance.deflation import TrialCount, expected_max_sharpe
 from alphapulse.domain.performance.equity import daily_of, equity_of
 from alphapulse.domain.performance.figures import Performance
 from alphapulse.domain.performance.report import performance_of
@@ -78,6 +78,7 @@ def assert_honest(found: Performance) -> None:
     for f in found.figures:
         numbers = [x for x in (f.value, f.low, f.high, f.effective) if x is not None]
         assert all(math.isfinite(x) for x in numbers), f
+        assert all(math.copysign(1, x) == 1 for x in numbers if x == 0), f
         assert f.value is not None or (f.note and f.low is None and f.high is None), f
         assert f.low is None or f.high is None or f.low <= f.high, f
         assert 0 <= f.effective <= f.sample * (1 + 1e-9), f
@@ -210,6 +211,18 @@ def test_the_deflated_ratio_needs_the_number_of_trials_and_falls_with_it() -> No
     assert values[0] == unknown.figure("probabilistic_sharpe").value
     assert values == sorted(values, key=lambda v: -(v or 0))
     assert values[0] != values[2]
+
+
+def test_what_chance_shows_is_annualised_as_the_sharpe_ratio_is() -> None:
+    found = report(generated(300), draws=0)
+    assert found.figure("expected_max_sharpe").value == pytest.approx(expected_max_sharpe(TRIALS) * 365**0.5)
+    assert found.figure("trials").value == 20
+
+
+def test_the_turnover_counts_what_is_bought_and_what_is_sold() -> None:
+    """Half the equity, twice, in two days: in and out."""
+    found = report(Trades.of([trade("a", 1, 2), trade("b", 25, 26)]), draws=0)
+    assert found.figure("turnover").value == pytest.approx(2 * (0.5 + 0.5) / 2 * 365)
 
 
 def test_the_sharpe_ratio_of_a_trial_is_that_of_the_report_by_day() -> None:

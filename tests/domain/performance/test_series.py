@@ -1,6 +1,7 @@
 """Curve, drawdowns, months and exposure over time."""
 
 from bisect import bisect_right
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,6 +79,25 @@ def test_a_thinned_curve_keeps_its_ends_its_extremes_and_its_deepest_drawdown(po
     assert (curve[0].time, curve[-1].time) == (equity.begin, equity.time[-1])
     assert curve[-1].equity == equity.final
     assert [p.time for p in curve] == sorted({p.time for p in curve})
+
+
+def test_a_thinned_curve_keeps_a_deepest_drawdown_that_is_no_extreme_of_the_equity() -> None:
+    """Down to 0.5, up to 2, down to 0.8 and up again, within one stretch: 0.8 is 60 % below the peak."""
+    values = [1.0, 0.8, 0.5, 0.9, 2.0, 1.3, 0.8, 1.1, 1.5, 1.6, *np.linspace(1.61, 1.9, 30).tolist()]
+    nets = [1e4 * (b - a) / a for a, b in pairwise([1.0, *values])]
+    rows = [trade(f"d{i:02}", 2 * i, 2 * i + 1, net, size_ratio=1.0) for i, net in enumerate(nets)]
+    curve = curve_of(signals(rows), points=10)
+    assert len(curve) <= 10
+    assert max(p.drawdown for p in curve) == pytest.approx(0.6)
+
+
+def test_nothing_is_left_of_positions_that_are_closed() -> None:
+    """Sums and differences of 0.1, 0.2 and 0.3 leave a rounding: time out of the market has none."""
+    sizes = (0.1, 0.2, 0.3)
+    rows = [trade(f"d{i}", i, 10 + i, 0.0, size_ratio=size) for i, size in enumerate(sizes)]
+    equity = signals([*rows, trade("e", 100, 110, 0.0)])
+    held, _, _ = exposure_of(equity, daily_of(equity))
+    assert held[2] == 0
 
 
 def test_a_curve_of_fewer_points_than_its_extremes_need_is_refused_and_none_is_none() -> None:
