@@ -28,7 +28,8 @@ SETS: dict[str, Callable[[Trades], Trades]] = {
 class Equity:
     """``contribution`` and ``notional`` (n,) by trade; ``time``, ``value`` (m,) after each time of a close.
 
-    ``begin`` is the first opening, ``end`` the last close or the end asked for: both 0 without trades.
+    ``begin`` is the first opening or the beginning asked for, ``end`` the last close or the end asked for:
+    both are 0 without trades.
     """
 
     trades: Trades
@@ -67,10 +68,13 @@ class Daily:
     returns: Floats
 
 
-def equity_of(trades: Trades, *, of: str, risk_ratio: float, until: int | None = None) -> Equity:
+def equity_of(
+    trades: Trades, *, of: str, risk_ratio: float, since: int | None = None, until: int | None = None
+) -> Equity:
     """The equity of those ``of`` the trades (one of SETS) that closed up to ``until``.
 
-    ``risk_ratio``: what each candidate is taken to risk, as a share of the equity at the beginning.
+    ``since``: an earlier beginning than the first opening; a later one changes nothing. ``risk_ratio``: what
+    each candidate is taken to risk, as a share of the equity at the beginning.
 
     Raises:
         BadSample: no such set, a risk that is not between 0 and 1, an outcome before its decision, or values
@@ -88,13 +92,14 @@ def equity_of(trades: Trades, *, of: str, risk_ratio: float, until: int | None =
     notional = _notional(chosen) if compounds else size
     contribution = notional * chosen.net_bps / 1e4 if compounds else risk_ratio * chosen.net_r
     time, value = _after_closes(chosen.closed, contribution)
-    begin = int(chosen.opened.min()) if len(chosen) else 0
+    first = int(chosen.opened.min()) if len(chosen) else 0
+    begin = min(first, since) if len(chosen) and since is not None else first
     end = max(int(time[-1]), until or 0) if len(chosen) else 0
     return Equity(chosen, compounds, size, notional, contribution, time, value, begin, end)
 
 
 def daily_of(equity: Equity) -> Daily:
-    """Every day from the first opening to the end, also those without a close; none without trades.
+    """Every day from the beginning to the end, also those without a close; none without trades.
 
     Once all is lost there are no more returns: the figures that need them cannot be said.
     """

@@ -66,8 +66,8 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
 
     of: str  # signals or candidates
     trades: int
-    days: int  # UTC, from the first opening to the last close or the end asked for, both included
-    first: int  # ns; 0 where there are no trades
+    days: int  # UTC, from ``first`` to the last close or the end asked for, both included
+    first: int  # ns, opening or the beginning asked for; 0 where there are no trades
     last: int
     figures: tuple[Figure, ...]
     curve: tuple[Point, ...] = ()

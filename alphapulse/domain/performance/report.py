@@ -29,6 +29,7 @@ def performance_of(
     risk_ratio: float,
     market: Market | None = None,
     trials: TrialCount | None = None,
+    since: int | None = None,
     until: int | None = None,
     year_days: float = 365.0,
     curve_points: int = 2_000,
@@ -39,7 +40,8 @@ def performance_of(
 
     ``of``: signals (by the sizes they had), candidates (all) or refused, both at a fixed risk of
     ``risk_ratio``, adding up. ``market``: days numbered from 1970-01-01 in UTC, and its return on each.
-    ``until`` (ns): outcomes known later do not count, and days run up to it. ``draws`` 0: no bootstrap.
+    ``since`` (ns): days begin there, where that is before the first opening. ``until``: outcomes known later
+    do not count, and days run up to it. ``draws`` 0: no bootstrap.
 
     Raises:
         BadSample: an argument out of range, an outcome before its decision, values that are not finite.
@@ -47,7 +49,7 @@ def performance_of(
     if not 0 < year_days < math.inf or not 0 <= draws <= MAX_DRAWS:
         raise BadSample(f"a year of {year_days} days, {draws} draws of at most {MAX_DRAWS}")
     how = How(year_days=year_days, seed=seed, draws=draws)
-    equity = equity_of(trades, of=of, risk_ratio=risk_ratio, until=until)
+    equity = equity_of(trades, of=of, risk_ratio=risk_ratio, since=since, until=until)
     daily = daily_of(equity)
     outcomes = Outcomes(equity.trades, seed, draws)
     claims, bins = figures_of_claims(outcomes, how)

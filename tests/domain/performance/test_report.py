@@ -19,7 +19,7 @@ from alphapulse.domain.performance.figures import Performance
 from alphapulse.domain.performance.report import performance_of
 from alphapulse.domain.performance.trades import Trade, Trades
 from alphapulse.domain.signals.idea import DAY_NS
-from tests.domain.performance.ledgers import FIRST_DAY, START, generated, trade
+from tests.domain.performance.ledgers import FIRST_DAY, HOUR_NS, START, generated, trade
 
 NAMES = [
     "total_return",
@@ -252,6 +252,24 @@ def test_a_longer_end_adds_days_without_a_return() -> None:
     found = performance_of(trades, of="signals", risk_ratio=0.01, until=START + 100 * DAY_NS, draws=0)
     assert found.days == 101 - (trades.opened.min() // DAY_NS - FIRST_DAY)
     assert found.last == trades.closed.max()
+
+
+def test_an_earlier_beginning_adds_days_without_a_return_and_time_out_of_the_market() -> None:
+    rows = Trades.of([trade("a", 240, 252, 100), trade("b", 260, 262, -50)])
+    late = performance_of(rows, of="signals", risk_ratio=0.01, draws=0)
+    early = performance_of(rows, of="signals", risk_ratio=0.01, draws=0, since=START)
+    assert (late.days, early.days) == (1, 11)
+    assert early.first == START
+    assert early.figure("total_return").value == late.figure("total_return").value
+    assert early.figure("time_in_market").value == pytest.approx(14 / 262)
+    assert early.figure("sharpe").value is not None
+    after = performance_of(rows, of="signals", risk_ratio=0.01, draws=0, since=START + 300 * HOUR_NS)
+    assert after == late
+
+
+def test_a_beginning_of_nothing_is_nothing() -> None:
+    found = performance_of(Trades.of([]), of="signals", risk_ratio=0.01, since=START)
+    assert (found.days, found.first) == (0, 0)
 
 
 def test_what_was_not_known_at_the_end_does_not_change_the_report() -> None:
