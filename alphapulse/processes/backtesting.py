@@ -3,28 +3,31 @@
 Positions are of the log that is read, times ns by the venues' clocks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
+from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
+import numpy as np
+
 from alphapulse.adapters.store.codec import codec
-from alphapulse.domain.analysis.closing import Closed
-from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.backtest.fills import Fills
 from alphapulse.domain.backtest.ledger import Ledger
 from alphapulse.domain.backtest.results import Counts
 from alphapulse.domain.decision.decisions import DecisionMade
-from alphapulse.domain.decision.strategy import StrategyDefined
+from alphapulse.domain.decision.strategy import StrategyDefined, change_of
 from alphapulse.domain.market.timeframes import MINUTE_NS
+from alphapulse.domain.performance.market_figures import Market
 from alphapulse.domain.performance.trades import Trades
-from alphapulse.domain.ports import EventStore, Page, UndecodableEvent, UnknownEvent
-from alphapulse.domain.signals.returns import Every
+from alphapulse.domain.ports import EventStore, Page, StoredRecord, UndecodableEvent, UnknownEvent
+from alphapulse.domain.signals.engine_events import NO_OUTPUTS
+from alphapulse.domain.signals.entering import Terms
 from alphapulse.processes.decide import PAGE_EVENTS, contexts_of, terms_of
 from alphapulse.processes.deciding import EVERYWHERE, MARKET, Job, Seat
 from alphapulse.processes.desk import market_of
+from alphapulse.processes.metering import Meter
+from alphapulse.processes.metering import market_of as mean_of_markets
 
 FOREVER = 2**62
 NAMES = tuple(sorted(MARKET | EVERYWHERE))  # of events that a desk looks at
@@ -61,6 +64,7 @@ class Run:
     last_position: int = 0
     bars: int = 0
     markets: tuple[str, ...] = ()  # that were decided on
+    market: Market | None = None  # their mean return, by day
     skipped: int = 0  # events that could not be read
 
 
@@ -76,14 +80,18 @@ async def run_backtest(
     since: int | None = None,
     until: int | None = None,
     after: int = 0,
+    begin: int | None = None,
     latency_ns: int = 0,
+    candidates: bool = True,
     tell: Tell = untold,
 ) -> Run:
     """What ``strategy`` would have decided over the log up to position ``upto``, and what became of it.
 
     Everything is learnt from; decisions count that follow from events behind position ``after`` and whose
-    time is from ``since`` on and before ``until`` (ns). With ``latency_ns`` an order gets the first price of
+    time is from ``since`` on and before ``until`` (ns). With ``begin`` (ns) nothing is known of what came
+    before: events of an earlier time are passed over. With ``latency_ns`` an order gets the first price of
     its market at or after the time of its decision and so much; without, the price that was decided at.
+    Without ``candidates`` the trades are the signals alone, and memory does not grow with the history.
 
     Raises:
         CannotRun: this code cannot run the strategy.
@@ -92,7 +100,7 @@ async def run_backtest(
     """
     first, end = 0 if since is None else since, FOREVER if until is None else until
     fills = Fills(latency_ns) if latency_ns else None
-    run = _Running(store, strategy, after, Ledger(strategy, first, end, fills))
+    run = _Running(store, strategy, after, Ledger(strategy, first, end, fills, candidates), begin or 0)
     await run.open()
     while run.position < upto:
         await run.take(await store.read(run.position, until=upto, limit=PAGE_EVENTS, names=NAMES))
@@ -100,51 +108,17 @@ async def run_backtest(
     return run.result()
 
 
-@dataclass
-class Meter:
-    """Shaped as a context of an engine: how many bars it was handed, and from when to when (ns)."""
-
-    bars: int = 0
-    first: int = FOREVER
-    last: int = 0
-    seen: set[str] = field(default_factory=set)
-    names: Sequence[str] = ()
-    markets: frozenset[str] = field(default_factory=Every)
-
-    def fold(self, position: int, instrument: str, event: Any) -> None:  # noqa: ARG002  the protocol's
-        return
-
-    def columns(
-        self,
-        instrument: str,  # noqa: ARG002
-        timeframe: int,  # noqa: ARG002
-        closed: Closed,  # noqa: ARG002
-    ) -> Mapping[str, Floats]:
-        return {}
-
-    def closed(self, instrument: str, closed: Mapping[int, Closed]) -> None:
-        for timeframe, its in closed.items():
-            if starts := len(its.bars.start):
-                self.bars += starts
-                self.seen.add(instrument)
-                self.first = min(self.first, int(its.bars.start[0]) * MINUTE_NS)
-                self.last = max(self.last, (int(its.bars.start[-1]) + timeframe) * MINUTE_NS)
-
-    def packed(self) -> bytes:
-        """Nothing that decides."""
-        return b""
-
-    def restore(self, data: bytes) -> None:  # noqa: ARG002
-        return
-
-
 class _Running:
     """A run so far: a desk for each part of the strategy, one ledger for all."""
 
-    def __init__(self, store: EventStore, strategy: StrategyDefined, after: int, ledger: Ledger) -> None:
+    def __init__(
+        self, store: EventStore, strategy: StrategyDefined, after: int, ledger: Ledger, begin: int
+    ) -> None:
         self._store, self._strategy, self._after, self._ledger = store, strategy, after, ledger
+        self._begin, self._end = begin, ledger.until + _longest_horizon(strategy)
+        self._over: set[str] = set()
         self._seats: list[Seat] = []
-        self._meters = [Meter() for _ in range(strategy.parts)]
+        self._meters = [Meter(strategy.timeframes) for _ in range(strategy.parts)]
         self._first = self._last = 0
         self.position = 0
 
@@ -157,16 +131,36 @@ class _Running:
 
     async def take(self, page: Page) -> None:
         """The next page of the log."""
+        page = self._within(page)
         if self._ledger.fills is not None:
             self._ledger.fills.see(_market_events(page))
-        given = [(seat, output) for seat in self._seats for output in await seat.take(page)]
-        given.sort(key=lambda item: item[1].position)  # stable: by part where a position is several's
-        for seat, outputs in groupby(given, key=itemgetter(0)):
-            self._ledger.take([output for _, output in outputs], terms_of(seat))
+        given = NO_OUTPUTS
+        for seat in self._seats:
+            given = given + await seat.take(page)
+        if len(self._seats) > 1:  # by part where a position is several's
+            given = given.take(np.argsort(given.positions, kind="stable"))
+        self._ledger.take(given, self._terms)
         if page.records:
             self._first = self._first or page.records[0].position
             self._last = page.records[-1].position
         self.position = page.scanned_to
+
+    def _terms(self, decision: DecisionMade) -> Terms:
+        its = next(seat for seat in self._seats if seat.desk.engine.decides_on(decision.instrument))
+        return terms_of(its)(decision)
+
+    def _within(self, page: Page) -> Page:
+        """Without what is over when the run begins, and what comes when all that counts is over."""
+        return Page([record for record in page.records if self._matters(record)], page.scanned_to)
+
+    def _matters(self, record: StoredRecord) -> bool:
+        time = record.envelope.event_time  # the latest in it
+        if time is None or self._begin <= time < self._end:
+            return True
+        if time < self._begin or record.stream in self._over:
+            return False
+        self._over.add(record.stream)  # the first one behind the end says that it has come
+        return True
 
     @property
     def bars(self) -> int:
@@ -175,6 +169,12 @@ class _Running:
     def result(self) -> Run:
         ledger, counts = self._ledger, self._ledger.counts
         trades, meters = ledger.trades(), [meter for meter in self._meters if meter.bars]
+        closes = {
+            market: known
+            for seat, meter in zip(self._seats, self._meters, strict=True)
+            for market, known in meter.closes.items()
+            if seat.desk.engine.decides_on(market)
+        }
         decisions, outcomes = ledger.digests
         return Run(
             strategy=self._strategy,
@@ -191,9 +191,17 @@ class _Running:
             first_position=self._first,
             last_position=self._last,
             bars=self.bars,
-            markets=tuple(sorted({market for meter in meters for market in meter.seen})),
+            markets=tuple(sorted(closes)),
+            market=mean_of_markets(closes),
             skipped=sum(len(seat.skipped) for seat in self._seats),
         )
+
+
+def _longest_horizon(strategy: StrategyDefined) -> int:
+    """How long after its decision (ns) a candidate may still be open."""
+    factor = max([1.0, *(change_of(adaptation)["horizon"] for adaptation in strategy.adaptations)])
+    bars = max(geometry.horizon_bars for geometry in strategy.geometries)
+    return ceil(bars * factor + 1) * max(strategy.timeframes) * MINUTE_NS
 
 
 def _market_events(page: Page) -> list[tuple[int, str, Any]]:
