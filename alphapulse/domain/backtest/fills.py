@@ -7,17 +7,20 @@ late enough, else at its close, for what lies between is not known. Times are ns
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
 
 from alphapulse.domain.analysis.closing import Fed
-from alphapulse.domain.analysis.fields import Int64s
+from alphapulse.domain.analysis.fields import Floats, Int64s
+from alphapulse.domain.decision.strategy import Risk
 from alphapulse.domain.signals import ticks as t
-from alphapulse.domain.signals.idea import Idea
 from alphapulse.domain.signals.outcome import Outcome
 from alphapulse.domain.signals.ticks import Sight, Ticks, market_ticks
+
+Key = tuple[str, int, int]  # market, timeframe and beginning of the bar that was decided on, both in minutes
+Numbers = float | Floats | Int64s
 
 _NEVER = np.iinfo(np.int64).min
 
@@ -28,7 +31,7 @@ class Fill(NamedTuple):
 
 
 class _Order(NamedTuple):
-    decision: str
+    decision: Key
     due: int
 
 
@@ -39,7 +42,7 @@ class _Market:
     sight: Sight = field(default_factory=Sight)
     ticks: Ticks = field(default_factory=lambda: Ticks(np.empty((5, 0), dtype=np.int64), np.empty((4, 0))))
     latest: Int64s = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    waiting: dict[str, _Order] = field(default_factory=dict)
+    waiting: dict[Key, _Order] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,7 +51,7 @@ class Fills:
 
     latency_ns: int
     _markets: dict[str, _Market] = field(default_factory=dict)
-    _filled: dict[str, Fill] = field(default_factory=dict)
+    _filled: dict[Key, Fill] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.latency_ns < 0:
@@ -66,9 +69,9 @@ class Fills:
             for order in list(market.waiting.values()):
                 self._fill(market, order)
 
-    def place(self, decision: str, instrument: str, time: int) -> None:
+    def place(self, decision: Key, time: int) -> None:
         """An order for ``decision``, made at ``time``."""
-        market = self._markets.setdefault(instrument, _Market())
+        market = self._markets.setdefault(decision[0], _Market())
         self._fill(market, _Order(decision, time + self.latency_ns))
 
     def _fill(self, market: _Market, order: _Order) -> None:
@@ -79,9 +82,9 @@ class Fills:
         market.waiting.pop(order.decision, None)
         self._filled[order.decision] = _fill_at(market.ticks, at, order.due)
 
-    def taken(self, decision: str, instrument: str) -> Fill | None:
+    def taken(self, decision: Key) -> Fill | None:
         """The fill, which is forgotten now; None: there was no price yet, and the order is withdrawn."""
-        self._markets[instrument].waiting.pop(decision, None)
+        self._markets[decision[0]].waiting.pop(decision, None)
         return self._filled.pop(decision, None)
 
 
@@ -99,22 +102,25 @@ def _fill_at(ticks: Ticks, at: int, due: int) -> Fill:
     return Fill(moment, float(ticks.prices[t.CLOSE, at]))
 
 
-def refilled(outcome: Outcome, idea: Idea, fill: Fill | None) -> Outcome:
-    """``outcome`` of ``idea`` with an entry at ``fill``. Excursions stay those from the price decided at.
+def moved_bps(
+    side: Numbers, entry: Numbers, exit_price: Numbers, slipped: Numbers, risk: Risk
+) -> tuple[Any, Any]:
+    """Gross and net return, in basis points of ``entry``, of one trade or of many at once.
 
-    Without a fill before the end (``is_missed``) there was no trade: it earned nothing, and cost nothing.
+    ``slipped``: the exit with slippage against us.
     """
-    if fill is None or is_missed(outcome, fill):
-        return replace(outcome, gross_bps=0.0, net_bps=0.0, r_multiple=0.0, net_r_multiple=0.0)
-    gross = _return_bps(idea, fill, outcome.exit_price)
-    net = _return_bps(idea, fill, outcome.fill_price) - idea.slippage_bps - 2 * idea.fee_bps
-    risk = idea.risk_bps  # what the stop risked when it was decided: the size was made for that
-    return replace(outcome, gross_bps=gross, net_bps=net, r_multiple=gross / risk, net_r_multiple=net / risk)
+    gross = side * (exit_price - entry) / entry * 1e4
+    return gross, side * (slipped - entry) / entry * 1e4 - risk.slippage_bps - 2 * risk.fee_bps
 
 
-def is_missed(outcome: Outcome, fill: Fill | None) -> bool:
-    return fill is None or fill.time >= outcome.closed_at
+def moved(was: Outcome, decided_at: float, stop: float, side: int, entry: float, risk: Risk) -> Outcome:
+    """``was``, entered at ``entry`` instead; NaN: not at all, so that it earned and cost nothing.
 
-
-def _return_bps(idea: Idea, fill: Fill, price: float) -> float:
-    return idea.side * (price - fill.price) / fill.price * 1e4
+    Returns over risk are over what the stop risked when it was decided: the size was made for that.
+    Excursions stay those from the price decided at.
+    """
+    if entry != entry:
+        return replace(was, gross_bps=0.0, net_bps=0.0, r_multiple=0.0, net_r_multiple=0.0)
+    gross, net = moved_bps(side, entry, was.exit_price, was.fill_price, risk)
+    risked = abs(decided_at - stop) / decided_at * 1e4
+    return replace(was, gross_bps=gross, net_bps=net, r_multiple=gross / risked, net_r_multiple=net / risked)

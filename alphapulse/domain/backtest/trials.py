@@ -4,9 +4,13 @@ Stream ``trials-{strategy}``: TrialRecorded. ``strategy`` names the family that 
 id is a digest of what was tried and on what, so trying the same again is not another trial.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+
 import msgspec
 
 from alphapulse.domain.decision.strategy import StrategyDefined
+from alphapulse.domain.decision.strategy_decider import digest_of
 
 
 class TrialRecorded(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,3 +41,30 @@ class TrialRecorded(msgspec.Struct, frozen=True, kw_only=True):
 
 def stream_of(strategy: str) -> str:
     return f"trials-{strategy}"
+
+
+def id_of(
+    configuration: StrategyDefined,
+    *,
+    source: Sequence[object],
+    since: int,
+    until: int,
+    settings: Mapping[str, float],
+    code_version: str,
+) -> str:
+    """SHA-256 over what is tried and on what: ``source`` says which data, by positions or hashes of files."""
+    tried = [
+        configuration.name,
+        digest_of(configuration),
+        list(source),
+        since,
+        until,
+        dict(sorted(settings.items())),
+        code_version,
+    ]
+    return sha256(msgspec.json.encode(tried)).hexdigest()
+
+
+def group_of(trials: Iterable[str]) -> str:
+    """Of the trials of one search."""
+    return sha256("\n".join(sorted(trials)).encode()).hexdigest()
