@@ -7,9 +7,11 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
 
+from alphapulse.domain.backtest.counterfactuals import Asked, Counterfactual, Told
 from alphapulse.domain.ports import Decode, EventStore
 from alphapulse.graphql.access import Authenticate, Principal
 from alphapulse.graphql.fanout import Hub
+from alphapulse.graphql.jobs import Jobs
 from alphapulse.graphql.looks import Looks
 from alphapulse.graphql.rate import Rates
 from alphapulse.projections.candle_queries import History
@@ -32,6 +34,7 @@ class Services:
     vectors: FeatureCache
     looks: Looks
     hub: Hub
+    counterfactuals: Jobs[Asked, Told, Counterfactual]
     rates: Rates
     authenticate: Authenticate
     code_versions: Mapping[str, int]  # of the read models as this code would fold them

@@ -27,11 +27,12 @@ _RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)  # between attempts to read a feed that fai
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What changed after ``previous``, up to and including ``position``."""
+    """What changed after ``previous``, up to and including ``position``. Nothing follows the last one."""
 
     previous: int
     position: int
     payload: object
+    is_last: bool = False
 
 
 class Feed(Protocol):
@@ -164,6 +165,7 @@ class _Topic:
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self.position = 0
+        self.end: int | None = None  # the position after which nothing comes
         self.users = 0
         self.closed = False
         self._groups: dict[Hashable, _Group[Any]] = {}
@@ -194,8 +196,11 @@ class _Topic:
                 failures += 1
                 continue
             self.position = update.position
+            self.end = update.position if update.is_last else None
             for group in list(self._groups.values()):
                 group.publish(update)
+            if update.is_last:
+                return
 
     def join(self, key: Hashable, encode: Callable[[Any], Message], member: "Member[Message]") -> None:
         self._groups.setdefault(key, _Group(encode)).members.add(member)
@@ -246,7 +251,7 @@ class Member(Generic[Message]):
         self._ready.set()
 
     async def messages(self) -> AsyncGenerator[Message, None]:
-        """What the member gets, in order, without end.
+        """What the member gets, in order, up to the last update of a feed that has one.
 
         Raises:
             Overrun: see the module; all that was queued before has been given out.
@@ -255,7 +260,7 @@ class Member(Generic[Message]):
             now = await self._feed.now()
             self.position = now.position
             yield self._encode(now.payload)
-        while True:
+        while not self._is_over:
             self._behind, self._overrun = True, False
             self._queue.clear()
             async for message in self._missed(self._topic.position):
@@ -265,8 +270,12 @@ class Member(Generic[Message]):
             self._behind = False
             async for message in self._live():
                 yield message
-            if not self._feed.conflates:
+            if not self._feed.conflates and not self._is_over:
                 raise Overrun(self.position)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._topic.end is not None and self.position >= self._topic.end
 
     async def _missed(self, until: int) -> AsyncIterator[Message]:
         while self.position < until:
@@ -275,8 +284,8 @@ class Member(Generic[Message]):
             yield self._encode(update.payload)
 
     async def _live(self) -> AsyncIterator[Message]:
-        """Messages from the queue until it has run over."""
-        while self._queue or not self._overrun:
+        """Messages from the queue until it has run over, or the last one is out."""
+        while self._queue or not (self._overrun or self._is_over):
             if not self._queue:
                 self._ready.clear()
                 await self._ready.wait()

@@ -224,6 +224,20 @@ def _time(value: int) -> Time | None:
     return Time(value) if value else None
 
 
+def figure_of(found: f.Figure) -> Figure:
+    return Figure(
+        name=found.name,
+        title=found.title,
+        unit=found.unit,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        sample=found.sample,
+        effective=found.effective,
+        note=found.note or None,
+    )
+
+
 def performance_of(position: int, found: f.Performance) -> Performance:
     return Performance(
         position=Position(position),
@@ -232,20 +246,7 @@ def performance_of(position: int, found: f.Performance) -> Performance:
         days=found.days,
         first=_time(found.first),
         last=_time(found.last),
-        figures=[
-            Figure(
-                name=each.name,
-                title=each.title,
-                unit=each.unit,
-                value=each.value,
-                low=each.low,
-                high=each.high,
-                sample=each.sample,
-                effective=each.effective,
-                note=each.note or None,
-            )
-            for each in found.figures
-        ],
+        figures=[figure_of(each) for each in found.figures],
         months=[
             MonthlyReturn(year=each.year, month=each.month, value=each.value, trades=each.trades)
             for each in found.months[-MAX_MONTHS:]

@@ -9,6 +9,7 @@ from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
 from alphapulse.graphql.complex_events import ComplexEventQuery
 from alphapulse.graphql.correlation import CorrelationQuery
+from alphapulse.graphql.counterfactuals import CounterfactualSubscription
 from alphapulse.graphql.decisions import DecisionQuery, DecisionSubscription
 from alphapulse.graphql.detections import DetectionQuery, DetectionSubscription
 from alphapulse.graphql.features import FeatureQuery, FeatureSubscription
@@ -50,6 +51,7 @@ class Subscription(
     FeatureSubscription,
     SignalSubscription,
     DecisionSubscription,
+    CounterfactualSubscription,
     LogSubscription,
 ):
     pass

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -19,9 +20,11 @@ from alphapulse.graphql.app import create_app
 from alphapulse.graphql.context import Services
 from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.health import Thresholds
+from alphapulse.graphql.jobs import JobLimits, Jobs
 from alphapulse.graphql.limits import Limits
 from alphapulse.graphql.looks import Looks
 from alphapulse.graphql.rate import Rates
+from alphapulse.processes.counterfactual_apart import counterfactual_apart
 from alphapulse.processes.project import READ_MODELS
 from alphapulse.processes.serve import listen, serve
 from alphapulse.projections.candle_queries import History
@@ -34,11 +37,12 @@ log = logging.getLogger(__name__)
 
 READERS = 8  # connections that answer queries; more requests wait for their turn
 WAIT_S = 5.0  # for one of them
+JOB_LIMITS = JobLimits()
 
 
 @asynccontextmanager
 async def open_services(
-    database_url: str, limits: Limits, *, token: str | None = None
+    database_url: str, limits: Limits, *, token: str | None = None, job_limits: JobLimits = JOB_LIMITS
 ) -> AsyncIterator[Services]:
     """All that the application needs, open for as long as the context lasts.
 
@@ -82,6 +86,7 @@ async def open_services(
             vectors=FeatureCache(reads.connection, feature_notices),
             looks=Looks(reads),
             hub=Hub(limits.queue_messages),
+            counterfactuals=Jobs(partial(counterfactual_apart, database_url), job_limits),
             rates=Rates(limits.rate_cost_per_s, limits.rate_burst_cost, limits.rate_keys, time.monotonic),
             authenticate=holder_of(token) if token else anyone,
             code_versions={name: model.code_version for name, model in READ_MODELS.items()},

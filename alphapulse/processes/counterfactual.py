@@ -12,9 +12,14 @@ from msgspec.structs import replace
 from alphapulse import __version__
 from alphapulse.adapters.store.codec import codec
 from alphapulse.domain.backtest import trials
-from alphapulse.domain.backtest.counterfactuals import Asked, Counterfactual, Told, counterfactual_of
+from alphapulse.domain.backtest.counterfactuals import (
+    Asked,
+    Counterfactual,
+    Told,
+    changed_of,
+    counterfactual_of,
+)
 from alphapulse.domain.backtest.trials import TrialRecorded
-from alphapulse.domain.backtest.variants import Axis, BadVariant, Variant, variants
 from alphapulse.domain.decision.decisions import ISSUED, DecisionMade
 from alphapulse.domain.ports import EventStore
 from alphapulse.domain.signals.signal import OutcomeRecorded
@@ -45,7 +50,7 @@ async def counterfactual(store: EventStore, asked: Asked, tell: Tell) -> Found:
         CannotRun: this code cannot run the strategy.
     """
     job, upto = await _asked_of(store, asked)
-    variant = changed_of(job, asked)
+    variant = changed_of(job.strategy, asked)
     after = 0 if asked.whole else job.position
     base, changed = [
         await run_backtest(
@@ -77,22 +82,6 @@ async def _asked_of(store: EventStore, asked: Asked) -> tuple[Job, int]:
     job = (await jobs_of_version(store, asked.strategy, asked.version))[0]
     ends = (await store.head(), asked.upto, job.retired)
     return job, min(end for end in ends if end is not None)
-
-
-def changed_of(job: Job, asked: Asked) -> Variant:
-    """The strategy that is asked for, under the name and version of the one there is.
-
-    Raises:
-        BadVariant: see there, or nothing would change.
-    """
-    axes = [Axis.parse(change) for change in asked.changes]
-    if asked.gate is not None:
-        axes.insert(0, Axis("gate.threshold", (repr(asked.gate),)))
-    (variant,) = variants(job.strategy, axes, asked.without, most=1)
-    if variant.strategy.digest == job.strategy.digest:
-        said = "nothing is asked for" if not (axes or asked.without) else f"{variant.name} is how it is"
-        raise BadVariant(f"{job.strategy.name}.{job.strategy.version}: {said}, so nothing would change")
-    return variant
 
 
 def _half(n: int, tell: Tell) -> Callable[[Progress], None]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.backtest.results import Counts
+from alphapulse.domain.backtest.variants import Axis, BadVariant, Variant, variants
 from alphapulse.domain.decision.decisions import DecisionMade
 from alphapulse.domain.decision.intervals import BadSample, block_length, effective_size, mean_interval
 from alphapulse.domain.decision.strategy import StrategyDefined
@@ -150,6 +151,22 @@ class Lived(Protocol):
 
     @property
     def outcomes_digest(self) -> str: ...
+
+
+def changed_of(strategy: StrategyDefined, asked: Asked) -> Variant:
+    """The strategy that is asked for, under the name and version of ``strategy``.
+
+    Raises:
+        BadVariant: see ``variants``, or nothing would change.
+    """
+    axes = [Axis.parse(change) for change in asked.changes]
+    if asked.gate is not None:
+        axes.insert(0, Axis("gate.threshold", (repr(asked.gate),)))
+    (variant,) = variants(strategy, axes, asked.without, most=1)
+    if variant.strategy.digest == strategy.digest:
+        said = f"{variant.name} is how it is" if axes or asked.without else "nothing is asked for"
+        raise BadVariant(f"{strategy.name}.{strategy.version}: {said}, so nothing would change")
+    return variant
 
 
 def counterfactual_of(
