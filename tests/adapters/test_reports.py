@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from alphapulse.adapters.reports import writing
-from alphapulse.adapters.reports.belief import apart, reliability_sheet, scatter_sheet
+from alphapulse.adapters.reports.belief import apart, reliability_sheet
 from alphapulse.adapters.reports.credit import MAX_PARTS, attribution_sheet, shown
 from alphapulse.adapters.reports.doubt import overfit_sheet
 from alphapulse.adapters.reports.findings import FEW, findings, verdict
 from alphapulse.adapters.reports.money import MAX_POINTS, equity_sheet, months_sheet, thinned
+from alphapulse.adapters.reports.outcomes import scatter_sheet
 from alphapulse.adapters.reports.page import report_page
 from alphapulse.adapters.reports.style import MAX_NAME, inline_of, png_of, printable, svg_of
 from alphapulse.adapters.reports.tables import MAX_ROWS, table
@@ -180,6 +181,16 @@ def test_where_nothing_was_claimed_outcomes_lie_by_day_and_reliability_says_why(
     reliability = reliability_sheet(report.performance)
     assert reliability.blank
     assert "None of 5 trades claimed a confidence" in reliability.caption
+
+
+def test_where_all_claimed_alike_outcomes_lie_by_day_too() -> None:
+    trades = report_of(5).trades
+    alike = tuple(None if claim is None else 0.4 for claim in trades.confidence)
+    sheet = scatter_sheet(msgspec.structs.replace(trades, confidence=alike))
+    claimed = sum(claim is not None for claim in alike)
+    assert f"All {claimed} that claimed anything claimed 40.0 %, so they lie by the day" in sheet.caption
+    assert "claimed nothing are not drawn" not in sheet.caption
+    assert png_of(sheet).startswith(PNG)
 
 
 def test_nothing_is_written_when_a_picture_cannot_be_drawn(

@@ -1,37 +1,17 @@
-"""Pictures of what was claimed against what became of it: reliability, and every outcome by itself."""
+"""The picture of what was claimed against what became of it, by bins of claims."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from alphapulse.adapters.reports.money import without
-from alphapulse.adapters.reports.style import (
-    AMBER,
-    BAD,
-    GOOD,
-    GREY,
-    LINE,
-    MUTED,
-    OTHER,
-    Sheet,
-    dated,
-    nothing,
-    percent,
-)  # fmt: skip
+from alphapulse.adapters.reports.style import LINE, MUTED, Sheet, nothing, percent
 from alphapulse.adapters.reports.words import number, plural
-from alphapulse.domain.backtest.results import Scatter
 from alphapulse.domain.decision.intervals import win_rate_interval
 from alphapulse.domain.performance.figures import Performance, ReliabilityBin
 
-MAX_DOTS = 1_000  # drawn of the refused ones; signals are all drawn up to as many
 NEAR = 0.004  # claims that lie so close together are one point in a picture
-# Colour and shape say the same twice.
-_REASONS = {
-    "target": (GOOD, "^"), "gap_target": (GOOD, ">"), "stop": (BAD, "v"), "gap_stop": (BAD, "<"),
-    "ambiguous": (AMBER, "D"), "expiry": (GREY, "o"), "unseen_expiry": (OTHER, "s"),
-}  # fmt: skip
 
 
 def reliability_sheet(performance: Performance, *, name: str = "reliability") -> Sheet:
@@ -104,81 +84,12 @@ def _reliability(figure: Figure, bins: Sequence[ReliabilityBin]) -> None:
     below.set_ylim(0, max(counts) * 1.3)
     below.set_ylabel("count (n eff.)")
     below.set_xlabel("claimed P(target before stop)")
-    below.set_xlim(*_claims([each.low for each in bins], [each.high for each in bins]))
+    below.set_xlim(*claims_between([each.low for each in bins], [each.high for each in bins]))
     percent(above, digits=0)
     percent(below, "x")
 
 
-def _claims(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
+def claims_between(low: Sequence[float], high: Sequence[float]) -> tuple[float, float]:
     """The claims that there are, with some room: they often lie close together."""
     room = max((max(high) - min(low)) * 0.08, 0.05)
     return max(min(low) - room, -0.02), min(max(high) + room, 1.02)
-
-
-def scatter_sheet(trades: Scatter, *, name: str = "outcomes") -> Sheet:
-    """Each outcome in units of its risk, by its claim; by its day where nothing was claimed."""
-    title = "Outcomes: claim and net result"
-    if not trades.net_r:
-        return nothing(name, title, "No candidate whose outcome is known: nothing to draw.")
-    signals = [i for i, number_ in enumerate(trades.number) if number_ > 0]
-    refused = [i for i, number_ in enumerate(trades.number) if number_ == 0]
-    claimed = [i for i, value in enumerate(trades.confidence) if value is not None]
-    by_claim = len(claimed) > 0
-    known = set(claimed) if by_claim else set(range(len(trades.net_r)))
-    drawn_signals = _spread([i for i in signals if i in known])
-    drawn_refused = _spread([i for i in refused if i in known])
-    caption = (
-        f"{plural(len(signals), 'signal')} and {plural(len(refused), 'refused candidate')} whose outcome is "
-        "known, net of fees and slippage, 1 R = what the stop risked. Filled: signals; faint: refused. "
-        f"Drawn: {number(len(drawn_signals))} signals, {number(len(drawn_refused))} refused, evenly in time."
-    )
-    if by_claim and len(claimed) < len(trades.net_r):
-        caption += f" {number(len(trades.net_r) - len(claimed))} that claimed nothing are not drawn."
-    if not by_claim:
-        caption += " None of them claimed a confidence, so they lie by the day of their decision."
-    if trades.left_out:
-        caption += f" {number(trades.left_out)} more are not held in the report."
-
-    def paint(figure: Figure) -> None:
-        _scatter(figure.subplots(), trades, drawn_refused, drawn_signals, by_claim=by_claim)
-
-    return Sheet(name, title, caption, paint, height_in=5.2)
-
-
-def _spread(which: Sequence[int]) -> Sequence[int]:
-    if len(which) <= MAX_DOTS:
-        return which
-    return [which[i] for i in np.linspace(0, len(which) - 1, MAX_DOTS).astype(int).tolist()]
-
-
-def _scatter(
-    axis: Any, trades: Scatter, refused: Sequence[int], signals: Sequence[int], *, by_claim: bool
-) -> None:
-    axis.axhline(0.0, color=MUTED, linewidth=0.8, linestyle="--")
-    every = trades.confidence if by_claim else np.array(trades.opened, "datetime64[ns]")
-    named: set[str] = set()
-    small = 9 if len(refused) > MAX_DOTS // 5 else 22
-    for which, alpha, size in ((refused, 0.28, small), (signals, 0.9, 24)):
-        for reason, (colour, marker) in _REASONS.items():
-            rows = [i for i in which if trades.reason[i] == reason]
-            if not rows:
-                continue
-            label = "" if reason in named else reason.replace("_", " ")
-            named.add(reason)
-            axis.scatter(
-                [every[i] for i in rows], [trades.net_r[i] for i in rows], s=size, c=colour, marker=marker,
-                alpha=alpha, linewidths=0, label=label or None,
-            )  # fmt: skip
-    axis.set_ylabel("net result (R)")
-    if by_claim:
-        axis.set_xlabel("claimed P(target before stop)")
-        claims = [claim for i in (*refused, *signals) if (claim := trades.confidence[i]) is not None]
-        axis.set_xlim(*_claims(claims, claims))
-        percent(axis, "x")
-    else:
-        axis.set_xlabel("decided (UTC)")
-        dated(axis)
-    legend = axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), title="ended by", title_fontsize=8)
-    for handle in legend.legend_handles:
-        handle.set_alpha(0.9)
-        handle.set_sizes([22])

@@ -66,7 +66,7 @@ def _findings(report: BacktestReport) -> Iterator[str]:
         yield "The gate is lower than in production: this is research, and its signals would say so."
     if counts.calibrations == 0:
         yield "No calibration came about in this range: no more than the odds of the geometry was claimed."
-    if len(report.search.cells) > 1:
+    if len(report.search.cells) > 1 and report.search.best_sharpe is not None:
         best = report.search.best or report.search.cells[0].name
         yield (
             f"The figures are those of {best}, the best of {len(report.search.cells)} configurations on all "

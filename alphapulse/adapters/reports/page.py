@@ -87,6 +87,9 @@ def _picture(sheet: Sheet) -> str:
 def _figures(performance: Performance) -> str:
     if not performance.figures:
         return "<p>No figures: no outcome is known.</p>"
+    if performance.trades == 0:
+        why = f"None of {len(performance.figures)} figures can be said: no trades."
+        return f"<details><summary>{why}</summary>{tables.figures(performance)}</details>"
     return tables.figures(performance)
 
 

@@ -117,6 +117,11 @@ def sources(report: BacktestReport) -> str:
     return table(("file", "rows", "bytes", "SHA-256"), rows)
 
 
+def _range(since: int, until: int) -> str:
+    begin = f"from {moment(since)} on, before that it only learns" if since else "from the beginning on"
+    return f"{begin}; until {moment(until)}" if until else f"{begin}, to the end"
+
+
 def facts(report: BacktestReport) -> str:
     source = report.source
     strategy = report.configuration
@@ -128,7 +133,7 @@ def facts(report: BacktestReport) -> str:
         ("source", source.name),
         ("markets", ", ".join(source.markets) or UNKNOWN),
         ("market data", f"{moment(source.first_time)} to {moment(source.last_time)}"),
-        ("what counts", f"{moment(source.since)} to {moment(source.until)}; before that it only learns"),
+        ("what counts", _range(source.since, source.until)),
         ("log positions", f"{number(source.first_position)} to {number(source.last_position)}"),
         ("bars", number(source.bars)),
         ("costs", f"fee {number(risk.fee_bps)} bps a side, slippage {number(risk.slippage_bps)} bps"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from alphapulse.adapters.files.atomic import AtomicFile
-from alphapulse.adapters.reports.belief import reliability_sheet, scatter_sheet
+from alphapulse.adapters.reports.belief import reliability_sheet
 from alphapulse.adapters.reports.credit import attribution_sheet
 from alphapulse.adapters.reports.doubt import (
     cross_validation_sheet,
@@ -15,6 +15,7 @@ from alphapulse.adapters.reports.doubt import (
     walk_forward_sheets,
 )  # fmt: skip
 from alphapulse.adapters.reports.money import equity_sheet, months_sheet
+from alphapulse.adapters.reports.outcomes import scatter_sheet
 from alphapulse.adapters.reports.page import attribution_page, performance_page, report_page
 from alphapulse.adapters.reports.style import Sheet, nothing, png_of, svg_of
 from alphapulse.domain.backtest.results import BacktestReport
