@@ -1,4 +1,4 @@
-"""``counterfactual`` over a real socket: a job in a process of its own, queued, shared, gone with who asked."""
+"""``counterfactual`` over a real socket: a job in its own process, queued, shared, gone with its peer."""
 
 import asyncio
 import multiprocessing
