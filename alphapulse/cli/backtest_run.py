@@ -223,12 +223,13 @@ def _show_walks(report: Any) -> None:
 
 def _show_belief(report: Any) -> None:
     search, out = report.search, sys.stdout.write
+    out(f"  {search.trials:,} configurations were tried")
     if search.deflated is not None:
         out(
-            f"  {search.trials:,} configurations were tried: the best Sharpe ratio by chance is "
-            f"{search.expected_best:.4f} a day, the best of these is more than that with "
-            f"probability {search.deflated:.1%}\n"
+            f": the best Sharpe ratio by chance is {search.expected_best:.4f} a day, the best of these is more "
+            f"than that with probability {search.deflated:.1%}"
         )
+    out("\n")
     if search.overfit is not None:
         out(f"  probability of overfitting {search.overfit:.1%}\n")
     if report.cross_validation is not None:

@@ -1,7 +1,7 @@
 """A search and what it is worth, put together: the best configuration in full, and why not to believe it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,8 +20,23 @@ from alphapulse.domain.backtest.results import (
     WalkForward,
 )
 from alphapulse.domain.backtest.results import Search as Belief
-from alphapulse.domain.backtest.selection import Ledgers, Rule, Sample, cross_validate, walk_forward
-from alphapulse.domain.backtest.splits import DAY_NS, Combinatorial, Window, anchored, equal_groups, rolling
+from alphapulse.domain.backtest.selection import (
+    BadSelection,
+    Ledgers,
+    Rule,
+    Sample,
+    cross_validate,
+    walk_forward,
+)
+from alphapulse.domain.backtest.splits import (
+    DAY_NS,
+    BadSplits,
+    Combinatorial,
+    Window,
+    anchored,
+    equal_groups,
+    rolling,
+)
 from alphapulse.domain.decision.intervals import BadSample
 from alphapulse.domain.performance.attribution import DIMENSIONS, Shares, attribute, shares_of
 from alphapulse.domain.performance.equity import equity_of
@@ -77,7 +92,14 @@ async def report_of(
     risk, range_ = run.strategy.risk.risk_ratio, _range(run)
     ledgers = done.ledgers or {variant.name: run.trades.signals}
     tried = Tried(position=0, newest=[(0, trial) for trial in (await trials.known()).values()][::-1])
-    overfit = _overfit(ledgers, range_, risk)
+    overfit, notes = _overfit(ledgers, range_, risk), list(_notes(run, plan, done))
+    walks = list[WalkForward]()
+    for kind in doubts.walk_forward:
+        with _noted(notes, f"no {kind} walk-forward"):
+            walks.append(await _walked(kind, plan, doubts, opened, ledgers, run, told))
+    crossed: CrossValidation | None = None
+    with _noted(notes, "no cross-validation"):
+        crossed = _crossed(doubts, ledgers, range_, overfit)
     return BacktestReport(
         trial=best.trial,
         configuration=run.strategy,
@@ -91,15 +113,22 @@ async def report_of(
         attribution=_attributions(run),
         trades=Scatter.of(run.trades),
         search=_belief(tried, done.cells, best, overfit),
-        walk_forward=tuple(
-            [await _walked(kind, plan, doubts, opened, ledgers, run, told) for kind in doubts.walk_forward]
-        ),
-        cross_validation=_crossed(doubts, ledgers, range_, overfit),
+        walk_forward=tuple(walks),
+        cross_validation=crossed,
         monte_carlo=_drawn(run, doubts),
         code_version=__version__,
         command=command,
-        notes=tuple(_notes(run, plan, done)),
+        notes=tuple(notes),
     )
+
+
+@contextmanager
+def _noted(notes: list[str], what: str) -> Iterator[None]:
+    """What cannot be cut out of so short a history is said in the report: the search itself is done."""
+    try:
+        yield
+    except (BadSplits, BadSelection) as error:
+        notes.append(f"{what}: {error}")
 
 
 def _best(cells: Sequence[Cell]) -> Cell:
@@ -135,6 +164,7 @@ def _performance(run: Run, of: str, tried: Tried | None = None) -> Performance:
         risk_ratio=run.strategy.risk.risk_ratio,
         market=run.market,
         trials=tried.counted() if tried else None,
+        since=run.since or None,
     )
 
 

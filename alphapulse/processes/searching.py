@@ -159,8 +159,9 @@ async def runs_of(
 def trial_of(run: Run, trial: str, group: str, plan: Search, opened: Opened, *, kind: str) -> TrialRecorded:
     """What is written down of ``run``."""
     risk = run.strategy.risk.risk_ratio
-    daily = daily_of(equity_of(run.trades, of="signals", risk_ratio=risk))
-    performance = performance_of(run.trades, of="signals", risk_ratio=risk, draws=0)
+    since = run.since or None
+    daily = daily_of(equity_of(run.trades, of="signals", risk_ratio=risk, since=since))
+    performance = performance_of(run.trades, of="signals", risk_ratio=risk, since=since, draws=0)
     return TrialRecorded(
         strategy=run.strategy.name,
         trial=trial,

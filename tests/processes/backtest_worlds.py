@@ -5,11 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.memory import MemoryEventStore
 from alphapulse.domain.decision.strategy import StrategyDefined, stream_of
+from alphapulse.domain.decision.strategy_decider import decide
+from alphapulse.domain.decision.strategy_text import from_content
 from alphapulse.domain.ports import EventStore
+from alphapulse.domain.versions import Versions
 from alphapulse.processes.backtesting import Run, run_backtest
 from alphapulse.processes.decide import once
 from alphapulse.processes.desks import jobs_of
@@ -18,6 +22,24 @@ from tests.domain.signals.engine_world import strategy, world
 
 # One market in order of time; the strategy of engine_world.py has some dozen signals on it.
 ONE = [event for _, _, event in world(markets=1, bars=2_000, edge=3e-4, size=50)]
+
+# A strategy of voters that every process knows, as a file has it.
+PLAIN = {
+    "name": "plain",
+    "timeframes": ["1m"],
+    "voters": ["technical.momentum", "technical.trend"],
+    "quorum": 1,
+    "min_consensus": 0.05,
+    "geometries": [{"stop_atr": 2, "target_atr": 1, "horizon_bars": 30}],
+    "learning": {"least": 100, "least_effective": 10},
+    "gate": {"threshold": 0.55, "margin": 0.0},
+}
+
+
+def plain(**changes: Any) -> StrategyDefined:
+    (defined,) = decide(from_content(PLAIN, owner="test"), Versions())
+    assert isinstance(defined, StrategyDefined)
+    return replace(defined, **changes)
 
 
 async def market(events: Any = MARKETS) -> MemoryEventStore:
