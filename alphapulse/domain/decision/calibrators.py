@@ -25,6 +25,11 @@ class Calibrator(Protocol):
     @classmethod
     def fit(cls, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None) -> Self: ...
 
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
+        """``fit`` on rows that are checked already."""
+        ...
+
     def predict(self, x: Floats) -> Floats: ...
 
     def curve(self) -> tuple[Floats, Floats]: ...
@@ -47,7 +52,10 @@ class Platt:
     @classmethod
     def fit(cls, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None) -> Self:
         """Least log loss to Platt's smoothed targets with a >= 0."""
-        rows = Rows.of(x, y, weight)
+        return cls.of(Rows.of(x, y, weight))
+
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
         (a,), b = _rising(rows.x[:, None], rows)
         return cls(a, b, float(rows.x[0]), float(rows.x[-1]))
 
@@ -79,7 +87,10 @@ class Beta:
     @classmethod
     def fit(cls, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None) -> Self:
         """Least log loss to Platt's smoothed targets with a, b >= 0."""
-        rows = Rows.of(x, y, weight)
+        return cls.of(Rows.of(x, y, weight))
+
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
         (a, b), c = _rising(_log_shares(rows.x), rows)
         return cls(a, b, c, float(rows.x[0]), float(rows.x[-1]))
 
@@ -109,7 +120,11 @@ class Isotonic:
 
     @classmethod
     def fit(cls, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None) -> Self:
-        scores, wins, weights = Rows.of(x, y, weight).levels()
+        return cls.of(Rows.of(x, y, weight))
+
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
+        scores, wins, weights = rows.levels()
         wins[0] += 1
         weights[0] += 1
         weights[-1] += 1
@@ -143,7 +158,11 @@ class VennAbers:
     @classmethod
     def fit(cls, x: ArrayLike, y: ArrayLike, weight: ArrayLike | None = None) -> Self:
         """The new row has weight 1."""
-        scores, wins, weights = Rows.of(x, y, weight).levels()
+        return cls.of(Rows.of(x, y, weight))
+
+    @classmethod
+    def of(cls, rows: Rows) -> Self:
+        scores, wins, weights = rows.levels()
         return cls(scores, *venn_abers(wins, weights))
 
     def interval(self, x: Floats) -> tuple[Floats, Floats]:

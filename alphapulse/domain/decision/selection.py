@@ -6,7 +6,7 @@ chance would. Each method is judged by the table that it would be frozen into.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from alphapulse.domain.decision.calibrators import CURVE_POINTS, METHODS, VennAb
 from alphapulse.domain.decision.intervals import block_length, effective_size, mean_error
 from alphapulse.domain.decision.logistic import sigmoid
 from alphapulse.domain.decision.resolved import MAX_FOLDS, Resolved
-from alphapulse.domain.decision.rows import MIN_ROWS, BadRows
+from alphapulse.domain.decision.rows import MIN_ROWS, BadRows, Rows
 from alphapulse.domain.decision.scores import brier, brier_skill, calibration_error, log_losses
 from alphapulse.domain.decision.table import HIGHEST, LOWEST, Table, tabulate
 
@@ -168,7 +168,7 @@ def choose(
     rows = Resolved.of(x, y, time, until, base, weight)
     trial = _trial(rows, folds, embargo, least_effective)
     method, why = _best(trial, standard_errors, least_effective)
-    (table, lower), (error, lower_error), parameters = _frozen(method, rows)
+    (table, lower), (error, lower_error), parameters = _frozen(method, _Lessons(rows))
     return Choice(
         method=method,
         why=why,
@@ -204,13 +204,14 @@ def _trial(rows: Resolved, folds: int, embargo: int, least: float) -> Trial:
 
 def _claims(folds: list[tuple[Resolved, Resolved]]) -> dict[str, Floats]:
     """Of each method, what it claims of the unseen candidates of all folds, in order of time."""
+    lessons = [(_Lessons(known), unseen) for known, unseen in folds]
     return {
-        method: np.concatenate([_claim(method, known, unseen) for known, unseen in folds])
+        method: np.concatenate([_claim(method, known, unseen) for known, unseen in lessons])
         for method in (BASE, *METHODS)
     }
 
 
-def _claim(method: str, known: Resolved, unseen: Resolved) -> Floats:
+def _claim(method: str, known: "_Lessons", unseen: Resolved) -> Floats:
     (table, _), _, _ = _frozen(method, known)
     return table(unseen.base if method == BASE and len(unseen.base) else unseen.x)
 
@@ -248,14 +249,30 @@ def _best(trial: Trial, standard_errors: float, least: float) -> tuple[str, str]
     )
 
 
-def _frozen(method: str, rows: Resolved) -> tuple[list[Table], list[float], dict[str, float]]:
-    """``method`` fitted on ``rows``: claims and lower bound, the errors of tabulation, its parameters."""
+class _Lessons:
+    """What all methods are fitted on, made ready once."""
+
+    def __init__(self, resolved: Resolved) -> None:
+        self.resolved = resolved
+
+    @cached_property
+    def rows(self) -> Rows:
+        return Rows.of(self.resolved.x, self.resolved.y, self.resolved.weight)
+
+    @cached_property
+    def bounds(self) -> VennAbers:
+        return VennAbers.of(self.rows)
+
+
+def _frozen(method: str, lessons: _Lessons) -> tuple[list[Table], list[float], dict[str, float]]:
+    """``method`` fitted on ``lessons``: claims and lower bound, the errors of tabulation, its parameters."""
     if method == BASE:
-        table, error = _odds() if len(rows.base) else (_share_of_wins(rows), 0.0)
+        has_odds = len(lessons.resolved.base) > 0
+        table, error = _odds() if has_odds else (_share_of_wins(lessons.resolved), 0.0)
         return [table, table], [error, error], {}
-    fitted = METHODS[method].fit(rows.x, rows.y, rows.weight)
+    fitted = METHODS[method].of(lessons.rows)
     x, p = fitted.curve()
-    lower, _ = VennAbers.fit(rows.x, rows.y, rows.weight).interval(x)
+    lower, _ = lessons.bounds.interval(x)
     return *tabulate(x, p, np.minimum(lower, p)), fitted.parameters
 
 

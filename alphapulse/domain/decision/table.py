@@ -108,35 +108,53 @@ def tabulate(x: Floats, *curves: Floats) -> tuple[list[Table], list[float]]:
     if len(x) == 0 or any(curve.shape != x.shape for curve in curves):
         raise BadTable(f"{x.shape} scores with {[curve.shape for curve in curves]} probabilities")
     wanted = np.clip(np.array(curves), LOWEST, HIGHEST)
-    knots = np.empty(MAX_KNOTS, np.int64)
-    knots = knots[: _pick(x, wanted, knots)]
+    (knots, worst), off = np.empty((2, MAX_KNOTS), np.int64), np.empty(MAX_KNOTS)
+    knots = knots[: _pick(x, wanted, knots, worst, off)]
     tables = [Table(tuple(x[knots].tolist()), tuple(p[knots].tolist())) for p in wanted]
     return tables, [float(np.abs(table(x) - p).max()) for table, p in zip(tables, wanted, strict=True)]
 
 
 @piece
-def _pick(x: Floats, curves: Floats, knots: Int64s) -> int:
-    """Fill ``knots`` with the indices to keep, ascending, and return how many they are."""
+def _pick(x: Floats, curves: Floats, knots: Int64s, worst: Int64s, off: Floats) -> int:
+    """Fill ``knots`` with the indices to keep, ascending, and return how many they are.
+
+    ``worst`` and ``off``, as long, are worked in: for each knot the point before it that is farthest from the
+    line to it, and how far. A new knot changes two lines, and all others stay as they are.
+    """
     knots[0], count = 0, 1
     if len(x) > 1:
         knots[1], count = len(x) - 1, 2
+        _seek(x, curves, knots, 1, 1, worst, off)
     only = 1  # of how many curves the error counts
     while count < len(knots):
-        place, worst, off = 0, 0, 0.0
+        place, most = 0, 0.0
         for k in range(1, count):
-            a, b = knots[k - 1], knots[k]
-            for i in range(a + 1, b):
-                share = (x[i] - x[a]) / (x[b] - x[a])
-                for c in range(only):
-                    line = curves[c, a] + share * (curves[c, b] - curves[c, a])
-                    if abs(curves[c, i] - line) > off:
-                        place, worst, off = k, i, abs(curves[c, i] - line)
-        if off <= FINE and only < len(curves):
+            if off[k] > most:
+                place, most = k, off[k]
+        if most <= FINE and only < len(curves):
             only = len(curves)
+            for k in range(1, count):
+                _seek(x, curves, knots, k, only, worst, off)
         elif place == 0:
             break
         else:
-            knots[place + 1 : count + 1] = knots[place:count].copy()
-            knots[place] = worst
+            for k in range(count, place, -1):
+                knots[k], worst[k], off[k] = knots[k - 1], worst[k - 1], off[k - 1]
+            knots[place] = worst[place]
             count += 1
+            _seek(x, curves, knots, place, only, worst, off)
+            _seek(x, curves, knots, place + 1, only, worst, off)
     return count
+
+
+@piece
+def _seek(x: Floats, curves: Floats, knots: Int64s, k: int, only: int, worst: Int64s, off: Floats) -> None:
+    """Between knot ``k - 1`` and knot ``k``: the first point where one of ``only`` curves is farthest off."""
+    a, b = knots[k - 1], knots[k]
+    worst[k], off[k] = a, 0.0
+    for i in range(a + 1, b):
+        share = (x[i] - x[a]) / (x[b] - x[a])
+        for c in range(only):
+            line = curves[c, a] + share * (curves[c, b] - curves[c, a])
+            if abs(curves[c, i] - line) > off[k]:
+                worst[k], off[k] = i, abs(curves[c, i] - line)
