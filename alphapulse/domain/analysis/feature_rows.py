@@ -205,6 +205,11 @@ class SetPlan:
         self.defined = defined
         self.slots = {timeframe: SlotPlan(looking) for timeframe, looking in _looking(defined).items()}
         self._columns = {t: [self._column(f, t) for f in defined.features] for t in defined.timeframes}
+        # By feature the output of its own rows; another one's features are put over the first one.
+        self._outputs = {
+            t: np.array([output if source == t else 0 for source, output, _ in columns], dtype=np.int64)
+            for t, columns in self._columns.items()
+        }
 
     def _column(self, feature: Feature, timeframe: int) -> tuple[int, int, int]:
         """Timeframe, output and lag of a feature in rows of ``timeframe``."""
@@ -258,22 +263,22 @@ class SetPlan:
             inputs = np.where(usable, np.maximum(inputs, seen[INPUT]), inputs)
             flags |= np.where(usable, seen[FLAGS], OUT_OF_ORDER | WARMING)
             at[source] = np.where(usable, at[source], -1)
-        values = np.empty((count, len(self.defined.features)))
-        plain = [(i, c[1]) for i, c in enumerate(self._columns[timeframe]) if c[::2] == (timeframe, 0)]
-        if plain:
-            which = np.array(plain, dtype=np.int64).T.copy()
-            _pick(np.ascontiguousarray(own.new), which[0], which[1], values)
+        # The outputs of a panel lie one after the other, and so do the features that are read from them.
+        if len(own.new):
+            columns = np.take(own.new, self._outputs[timeframe], axis=0)
+        else:  # all features are of other timeframes
+            columns = np.empty((len(self.defined.features), count))
         for i, (source, output, lag) in enumerate(self._columns[timeframe]):
             if source != timeframe:
                 outputs = advanced[source].outputs[output]
-                values[:, i] = np.where(at[source] < 0, np.nan, outputs[at[source] - lag])
+                columns[i] = np.where(at[source] < 0, np.nan, outputs[at[source] - lag])
             elif lag:
-                values[:, i] = own.outputs[output, keep - lag : keep - lag + count]
+                columns[i] = own.outputs[output, keep - lag : keep - lag + count]
         return FeatureRows(
             instrument=bars.instrument,
             timeframe=timeframe,
             start=bars.start,
-            values=values,
+            values=columns.T,
             known_time=bars.known_time,
             position=bars.position,
             first_position=first,
@@ -330,14 +335,3 @@ def _reach(inside: Int64s, window: int, first: Int64s, flags: Int64s) -> None:
         i = j - window + 1
         if i >= 0 and i < count:
             first[i], flags[i] = min(least[i], head_least), union[i] | head_union
-
-
-@piece
-def _pick(outputs: Floats, features: Int64s, rows: Int64s, values: Floats) -> None:
-    """``values[i, features[n]] = outputs[rows[n], i]``, in pieces that stay in the cache."""
-    for begin in range(0, values.shape[0], 64):
-        end = min(begin + 64, values.shape[0])
-        for n in range(features.shape[0]):
-            feature, row = features[n], rows[n]
-            for i in range(begin, end):
-                values[i, feature] = outputs[row, i]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alphapulse.domain.analysis.closing import NEVER, Closed
+from alphapulse.domain.analysis.compiled import piece
 from alphapulse.domain.analysis.feature_rows import (
     END,
     FIRST,
@@ -31,6 +32,7 @@ from alphapulse.domain.analysis.fields import Floats, Int64s
 from alphapulse.domain.analysis.panel import Panel
 
 FIRST_ROOM = 8  # markets; it doubles
+LAID = 128  # bars of each whose outputs are laid beside those of the bars before at once
 CHUNK = 16  # bars of each that a panel works on at once: with more, what it works in leaves the cache
 
 
@@ -102,9 +104,11 @@ class Stack:
                 int(places[run[0]]),
                 np.stack([values[n][:, :together] for n in run], axis=2),
             )
-            outputs = self.panel.advance(side_by_side, first, first + len(run))
-            for n, its in zip(run, np.ascontiguousarray(outputs.transpose(2, 0, 1)), strict=True):
-                found[n] = its
+            room = np.empty((len(run), self.slot.plan.outputs, together))
+            for begin in range(0, together, LAID):
+                bars = side_by_side[:, begin : begin + LAID]
+                _lay(self.panel.advance(bars, first, first + len(run)), room, begin)
+            found[run.start : run.stop] = room
         for n, place in enumerate(places):
             if values[n].shape[1] > together:
                 rest = self.panel.advance(values[n][:, together:, None], place, place + 1)[:, :, 0]
@@ -145,6 +149,17 @@ class Stack:
             a, b, lo = run.start, run.stop, int(places[run.start])
             found[a:b] = self.panel.advance(values[:, None, a:b], lo, lo + b - a)[:, 0].T
         return found
+
+
+@piece
+def _lay(outputs: Floats, room: Floats, begin: int) -> None:
+    """``room[m, o, begin + t] = outputs[o, t, m]``, eight bars at a time: a line of the cache of each market."""
+    for o in range(outputs.shape[0]):
+        for first in range(0, outputs.shape[1], 8):
+            last = min(first + 8, outputs.shape[1])
+            for m in range(room.shape[0]):
+                for t in range(first, last):
+                    room[m, o, begin + t] = outputs[o, t, m]
 
 
 @dataclass(slots=True, eq=False)

@@ -258,9 +258,9 @@ def _asked(
     signed: Floats,
 ) -> list[Vote | None]:
     """What everybody says of the rows ``here``; ``signed`` takes it as numbers."""
-    # Voters look at one column after the other: each lies together, and all of them in the cache.
-    values = {key: np.asfortranarray(of_set[here]) for key, of_set in sheet.values.items()}
-    bars = np.asfortranarray(sheet.bars[here])
+    # Voters look at one column after the other: each lies together.
+    values = {key: _by_columns(of_set[here]) for key, of_set in sheet.values.items()}
+    bars = _by_columns(sheet.bars[here])
     context = {name: column[here] for name, column in sheet.context.items()}
     said: list[Vote | None] = []
     for place, seat in enumerate(seats):
@@ -281,6 +281,10 @@ def _asked(
             signed[sheet.flags[seat.set][here] & REFUSED_FLAGS != 0, place] = 0.0
         said.append(vote)
     return said
+
+
+def _by_columns(table: Floats) -> Floats:
+    return table if table.strides[0] == table.itemsize else np.asfortranarray(table)
 
 
 class Adaptations:
@@ -323,7 +327,6 @@ def sheet_of(
 ) -> Sheet:
     """The rows of several markets below each other: for each its rows by set, its bars and its context."""
     bars = [c.bars.values[1:6].T for c in closed]
-    count = sum(len(b) for b in bars)
     names = {name for context in contexts for name in context}
     context = {name: _column(name, contexts, closed) for name in sorted({*CONTEXT, *names})}
     keys = list(rows[0])
@@ -331,7 +334,7 @@ def sheet_of(
         timeframe=timeframe,
         values={key: _joined([r[key].values for r in rows]) for key in keys},
         flags={key: _joined([r[key].flags for r in rows]) for key in keys},
-        bars=np.ascontiguousarray(_joined(bars)).reshape(count, 5),
+        bars=_joined(bars),
         context=context,
         known_time=_joined([r[""].known_time for r in rows]),
         position=_joined([r[""].position for r in rows]),
