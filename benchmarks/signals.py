@@ -1,8 +1,9 @@
 """Decisions replayed from the log, and from the close of a bar to the signal in the log.
 
 Replay: 50 instruments of 1m bars (events of a day each) in a real PostgreSQL, under the default strategy in
-two parts, one process each: reading, decoding, features, votes, gate, outcomes, events. Nothing is appended.
-Memory is the largest resident set of the processes; twice the history is to take no more.
+two parts, one process each: reading, decoding, features, votes, gate, outcomes, a digest of every number of
+every decision. No event is made of what nobody looks at, and nothing is appended. Memory is the largest
+resident set of the processes; twice the history is to take no more.
 
 Live: the role ``decide`` in a process of its own under a strategy that issues on every bar of every market.
 The clock runs from the call of ``append`` with the trade that ends a bar to the notice, in another process,
@@ -17,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -42,13 +44,15 @@ from alphapulse.domain.market.columns import BarColumns, TradeColumns
 from alphapulse.domain.market.events import BarsObserved, TradesObserved
 from alphapulse.domain.market.instrument import Instrument
 from alphapulse.domain.market.timeframes import MINUTE_NS
+from alphapulse.domain.signals.engine_digest import Digest
+from alphapulse.domain.signals.engine_events import DECISION
 from alphapulse.domain.versions import Versions
-from alphapulse.processes.decide import contexts_of, once, recorder
+from alphapulse.processes.decide import contexts_of, recorder, replay
 from alphapulse.processes.desks import jobs_of, run_decide
 from benchmarks.history import peak_mb
 from benchmarks.store import server
 
-MARKETS, DAYS, PARTS = 50, 365, 2
+MARKETS, DAYS, PARTS = 50, 60, 2
 GOAL_BARS = 500_000  # a second
 GOALS_MS = {50: 10.0, 99: 50.0}
 TOGETHER = 10  # markets whose day is appended at once
@@ -58,7 +62,7 @@ WARM_UP, ROUNDS, PAUSE_S = 10, 40, 1.5  # bars of each market that are not timed
 
 
 def run() -> Iterator[dict[str, Any]]:
-    yield from replay(DAYS)
+    yield from history(DAYS)
     for name, spread_s in (("within a second", 1.0), ("in one burst", 0.0)):
         with server() as database:
             waits = asyncio.run(live(database(), spread_s))
@@ -77,11 +81,11 @@ def row(name: str, peer: str, found: tuple[float, float, str, float], goal: floa
 # Replay
 
 
-def replay(days: int) -> Iterator[dict[str, Any]]:
+def history(days: int) -> Iterator[dict[str, Any]]:
     rates, peaks = {}, {}
-    for history in (days // 2, days):
+    for some in (days // 2, days):
         with server() as database:
-            rates[history], peaks[history], made = replayed(database(), history)
+            rates[some], peaks[some], made = replayed(database(), some)
     what = f"{MARKETS} instruments, {days} days of 1m bars, {PARTS} processes, {made:,} decisions"
     rate = rates[days]
     found = (rate / 1e6, GOAL_BARS / 1e6, "M bars/s", rate / GOAL_BARS)
@@ -112,15 +116,12 @@ def replay_part(url: str, part: int, barrier: Any) -> tuple[float, float, float,
 
 
 async def _once(url: str, part: int, upto: int | None = None) -> int:
-    made = 0
-
-    def take(event: object) -> None:
-        nonlocal made
-        made += type(event).__name__ == "DecisionMade"
-
+    made, digest = 0, Digest()
     async with PostgresEventStore(url) as store:
-        job = (await jobs_of(store))[part]
-        await once(store, job, upto or await store.head(), take, lambda _: None, is_dry=True)
+        job = replace((await jobs_of(store))[part], position=0)
+        async for _, outputs in replay(store, job, upto or await store.head()):
+            made += int(np.count_nonzero(outputs.kinds == DECISION))
+            digest.take(outputs)
     return made
 
 

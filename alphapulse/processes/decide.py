@@ -8,7 +8,7 @@ from alphapulse.domain.decision.fundamental_source import FundamentalSource
 from alphapulse.domain.decision.reference import ReferenceSource
 from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.ports import EventStore, Fence, Recorded
-from alphapulse.domain.signals.engine import ContextSource, Output
+from alphapulse.domain.signals.engine import ContextSource, Output, Outputs
 from alphapulse.domain.signals.entering import Terms, TermsOf
 from alphapulse.processes.deciding import Job, MakeContexts, Record, Seat, source_of
 from alphapulse.processes.issuing import Issuer
@@ -88,7 +88,7 @@ async def once(
 
 async def replay(
     store: EventStore, job: Job, upto: int, contexts: MakeContexts = contexts_of
-) -> AsyncIterator[tuple[Seat, Sequence[Output]]]:
+) -> AsyncIterator[tuple[Seat, Outputs]]:
     """What ``job`` puts out over the log up to position ``upto``, from its beginning, page by page.
 
     The seat is the same one all the time. Nothing is recorded.
