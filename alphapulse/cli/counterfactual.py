@@ -85,7 +85,7 @@ async def _look(asked: Any, dry_run: bool, show: bool) -> tuple[Any, bool | None
 def _tell(found: Any, is_new: bool | None) -> None:
     from alphapulse.cli.console import say_table
 
-    sys.stdout.write(f"{found.strategy}.{found.version}, had it been with {found.change}\n")
+    sys.stdout.write(f"{found.strategy}.{found.version}, had it been another: {found.change}\n")
     rows = [
         ("as it is", found.base.signals),
         ("changed", found.changed.signals),

@@ -23,7 +23,7 @@ from alphapulse.domain.backtest.trials import TrialRecorded
 from alphapulse.domain.decision.decisions import ISSUED, DecisionMade
 from alphapulse.domain.ports import EventStore
 from alphapulse.domain.signals.signal import OutcomeRecorded
-from alphapulse.processes.backtest_files import LOG, LogSource, Opened
+from alphapulse.processes.backtest_files import LOG, LogSource, Opened, bounds
 from alphapulse.processes.backtesting import Progress, Run, run_backtest
 from alphapulse.processes.deciding import Job
 from alphapulse.processes.parity import jobs_of_version, streams_of_version
@@ -48,8 +48,9 @@ async def counterfactual(store: EventStore, asked: Asked, tell: Tell) -> Found:
         BadVariant: the change is none, or gives what no strategy can be.
         UnknownStrategy: there is no such version.
         CannotRun: this code cannot run the strategy.
+        NothingToRead: the log holds nothing of a market.
     """
-    job, upto = await _asked_of(store, asked)
+    job, first, upto = await _asked_of(store, asked)
     variant = changed_of(job.strategy, asked)
     after = 0 if asked.whole else job.position
     base, changed = [
@@ -64,7 +65,7 @@ async def counterfactual(store: EventStore, asked: Asked, tell: Tell) -> Found:
         )
         for n, strategy in enumerate((job.strategy, variant.strategy))
     ]
-    trial = _trial(changed, store, after, upto)
+    trial = _trial(changed, Opened(store, LOG, first, upto), after)
     result = counterfactual_of(
         base,
         changed,
@@ -77,11 +78,11 @@ async def counterfactual(store: EventStore, asked: Asked, tell: Tell) -> Found:
     return Found(result=replace(result, recorded=is_recorded, note=note, trial=trial.trial), trial=trial)
 
 
-async def _asked_of(store: EventStore, asked: Asked) -> tuple[Job, int]:
-    """The job of the strategy, and the position up to which is looked; not beyond its retirement."""
+async def _asked_of(store: EventStore, asked: Asked) -> tuple[Job, int, int]:
+    """The job of the strategy, and the positions between which is looked; not beyond its retirement."""
     job = (await jobs_of_version(store, asked.strategy, asked.version))[0]
     ends = (await store.head(), asked.upto, job.retired)
-    return job, min(end for end in ends if end is not None)
+    return job, *await bounds(store, min(end for end in ends if end is not None))
 
 
 def _half(n: int, tell: Tell) -> Callable[[Progress], None]:
@@ -94,18 +95,17 @@ def _half(n: int, tell: Tell) -> Callable[[Progress], None]:
     return told
 
 
-def _trial(run: Run, store: EventStore, after: int, upto: int) -> TrialRecorded:
-    plan = Search(source=LogSource("", upto), variants=(), since=run.since, until=run.until)
+def _trial(run: Run, opened: Opened, after: int) -> TrialRecorded:
+    plan = Search(source=LogSource("", opened.last), variants=(), since=run.since, until=run.until)
     settings = {**plan.settings, "after": float(after)}
     trial = trials.id_of(
         run.strategy,
-        source=[LOG, run.first_position, upto],
+        source=[opened.name, opened.first, opened.last],
         since=run.since,
         until=run.until,
         settings=settings,
         code_version=__version__,
     )
-    opened = Opened(store, LOG, run.first_position, upto)
     made = trial_of(run, trial, trials.group_of([trial]), plan, opened, kind="counterfactual")
     return replace(made, settings=settings)
 

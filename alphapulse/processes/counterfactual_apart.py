@@ -8,6 +8,7 @@ from alphapulse.domain.backtest.variants import BadVariant
 from alphapulse.domain.decision.strategy_decider import UnknownStrategy
 from alphapulse.domain.signals.engine import CannotRun
 from alphapulse.graphql.jobs import WorkRefused
+from alphapulse.processes.backtest_files import NothingToRead
 from alphapulse.processes.counterfactual import counterfactual
 from alphapulse.processes.extensions import load_voters
 from alphapulse.processes.one_off import in_a_process
@@ -27,7 +28,7 @@ async def counterfactual_apart(
         database_url,
         asked,
         tell,
-        refusals=(BadVariant, UnknownStrategy, CannotRun),
+        refusals=(BadVariant, UnknownStrategy, CannotRun, NothingToRead),
         refused=WorkRefused,
     )
     assert isinstance(found, Counterfactual)

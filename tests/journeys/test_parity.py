@@ -16,7 +16,7 @@ from alphapulse.domain.decision.strategy_text import to_content
 from alphapulse.domain.versions import Versions
 from tests.cli.test_up import ask, stop, up
 from tests.journeys.test_signals import COMMAND
-from tests.launch import eventually, finished
+from tests.launch import command_line, eventually
 from tests.market_data import data_file
 
 EVENTS = ("decisions", "calibrations", "outcomes")
@@ -31,9 +31,11 @@ def strategy_file(folder: Path, command: DefineStrategy) -> Path:
 
 
 def told(here: dict[str, str], *words: object, code: int = 0) -> Any:
-    done = finished(*words, "--json", **here)
-    assert done.returncode == code, (done.stdout, done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    """What a command says; days of real trades may take it minutes."""
+    with command_line(*words, "--json", as_user=False, **here) as process:
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == code, said
+    return json.loads(said.splitlines()[-1])
 
 
 def compare_a_live_run(folder: Path, feeds: Sequence[Sequence[object]]) -> dict[str, Any]:

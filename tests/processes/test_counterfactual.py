@@ -140,6 +140,7 @@ async def test_what_was_tried_is_a_trial_once_however_often_it_is_asked(store: E
     added = [await LogTrials(store, "world").add(each.trial) for each in (first, again, other)]
     assert added == [True, False, True]
     assert await store.version(stream_of("world")) == before + 2
+    assert (await asked(store, gate=0.65)).trial == first.trial, "what others record makes it no other trial"
 
 
 async def test_only_what_was_decided_in_the_range_counts(store: EventStore) -> None:
