@@ -153,7 +153,6 @@ def smallest(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
 def over_slots(function: Callable[..., Any]) -> Callable[[Floats, int, int, int, int, Floats], None]:
     """A piece that writes to ``into[i]`` what ``function`` makes of a window of each slot ``lo + i``."""
 
-    @inner_piece
     def each(ring: Floats, row: int, count: int, lo: int, hi: int, into: Floats) -> None:
         slots = hi - lo
         if slots < LANES:
@@ -164,7 +163,9 @@ def over_slots(function: Callable[..., Any]) -> Callable[[Floats, int, int, int,
                 i = min(begin, slots - LANES)  # the last few are worked out together with some once more
                 put(function(ring, row, count, lo + i, many()), into, i)
 
-    return each
+    # Machine code is linked by name, and what a cache holds of two functions of one name would be mixed up.
+    each.__qualname__ = f"over_slots.{function.__module__}.{function.__qualname__}".replace(".", "_")
+    return inner_piece(each)
 
 
 # (ring, row, count, lo, hi, into): of ``ring[row & mask, lo + i]`` and the rows before it into ``into[i]``.

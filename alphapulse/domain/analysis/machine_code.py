@@ -36,6 +36,7 @@ def _add(value: Any, digest: Any, seen: set[CodeType]) -> None:
             _add(part, digest, seen)
     elif isinstance(value, FunctionType) and value.__code__ not in seen:
         seen.add(value.__code__)
+        digest.update(value.__qualname__.encode())  # by which machine code is linked
         _add_code(value.__code__, digest)
         for name, reached in sorted(_reached(value).items()):
             digest.update(name.encode())

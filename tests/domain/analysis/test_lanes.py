@@ -19,7 +19,16 @@ from alphapulse.domain.analysis.compiled import (
 from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.analysis.indicators.averages import average, weighted, weighted_mean, window_mean
 from alphapulse.domain.analysis.indicators.volatility import deviated, deviation
-from alphapulse.domain.analysis.lanes import LANES, ONE, root, size, take, where_above, where_equal
+from alphapulse.domain.analysis.lanes import (
+    LANES,
+    ONE,
+    root,
+    size,
+    take,
+    where_above,
+    where_at_least,
+    where_equal,
+)
 
 
 @inner_piece
@@ -29,7 +38,13 @@ def everything(ring: Floats, row: int, count: int, slot: int, kind: Any) -> Any:
     x, y = take(ring, row & mask, slot, kind), take(ring, (row - 1) & mask, slot, kind)
     one = 2.0 * x + y * 3.0 - (x - y) / (1.0 + y) + (1.0 - x) / 7.0
     other = size(x) - root(size(y)) + where_above(x, y, y, x) + where_equal(x, y, 5.0, kind)
-    return one + other + where_above(x, 0.5, kind, y) + where_above(0.5, y, x, 1.0)
+    return (
+        one
+        + other
+        + where_at_least(x, y, kind, 2.5)
+        + where_above(x, 0.5, kind, y)
+        + where_above(0.5, y, x, 1.0)
+    )
 
 
 OF_ONE_AND_OF_MANY = (
@@ -87,3 +102,9 @@ def test_nothing_is_written_beside_the_slots(slots: int) -> None:
     window_sum(ring(slots), 20, 3, 0, slots, into[1:-1])
     assert into[0] == into[-1] == 77.0
     assert (into[1:-1] != 77.0).all()
+
+
+def test_functions_over_slots_have_names_of_their_own() -> None:
+    """Machine code is linked by name: one that a cache holds would be taken for another of the same name."""
+    made: list[Any] = [many for _, many in OF_ONE_AND_OF_MANY]
+    assert len({each.py_func.__qualname__ for each in made}) == len(made)

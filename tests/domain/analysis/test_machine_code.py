@@ -70,28 +70,45 @@ def test_what_makes_code_of_its_own_changes_the_fingerprint() -> None:
 
 
 CLOSING = """
-from alphapulse.domain.analysis.compiled import over_slots, inner_piece
+import sys
+import numpy as np
+from alphapulse.domain.analysis.compiled import inner_piece, over_slots
+
 @inner_piece
 def newest(ring, row, count, slot, kind): return ring[row, slot]
-each = over_slots(newest)
-def run():
-    import numpy as np
-    into = np.zeros(3)
-    each(np.arange(6.0).reshape(2, 3), 1, 1, 0, 3, into)
-    assert into.tolist() == [3.0, 4.0, 5.0]
-    print(sum(each.stats.cache_hits.values()))
+@inner_piece
+def oldest(ring, row, count, slot, kind): return ring[row - count, slot]
+newest_of_each, oldest_of_each = over_slots(newest), over_slots(oldest)
+@inner_piece
+def find_newest(ring, into): newest_of_each(ring, 1, 1, 0, 3, into)
+@inner_piece
+def find_oldest(ring, into): oldest_of_each(ring, 1, 1, 0, 3, into)
+
+def run(*names):
+    for name in names:
+        into = np.zeros(3)
+        find = globals()[f"find_{name}"]
+        find(np.arange(6.0).reshape(2, 3), into)
+        print(into.tolist(), sum(find.stats.cache_hits.values()))
+
+run(*sys.argv[1:])
 """
 
 
-def test_what_closes_over_another_function_is_found_again_by_the_next_process(tmp_path: Path) -> None:
-    (tmp_path / "closing.py").write_text(CLOSING)
-    command = [sys.executable, "-c", "import closing; closing.run()"]
-    place = {"PYTHONPATH": f"{tmp_path}:{ROOT}", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    ran = [
-        subprocess.run(command, env=os.environ | place, capture_output=True, text=True, check=True).stdout
-        for _ in range(2)
-    ]
-    assert ran == ["0\n", "1\n"]
+def test_what_closes_over_other_functions_is_told_apart_by_later_processes(tmp_path: Path) -> None:
+    """Each is compiled by a process of its own, as the first thing there: then one process loads both."""
+    program = tmp_path / "closing.py"
+    program.write_text(CLOSING)
+    place = os.environ | {"PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def ran(*names: str) -> list[str]:
+        command = [sys.executable, str(program), *names]
+        done = subprocess.run(command, env=place, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    assert ran("newest") == ["[3.0, 4.0, 5.0] 0"]
+    assert ran("oldest") == ["[0.0, 1.0, 2.0] 0"]
+    assert ran("newest", "oldest") == ["[3.0, 4.0, 5.0] 1", "[0.0, 1.0, 2.0] 1"]
 
 
 def test_a_function_that_calls_itself_has_a_fingerprint() -> None:
