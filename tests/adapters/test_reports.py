@@ -301,6 +301,22 @@ def test_a_month_that_nothing_closed_in_still_draws() -> None:
     assert png_of(months_sheet(msgspec.structs.replace(performance, months=flat))).startswith(PNG)
 
 
+def test_what_was_added_up_is_called_a_sum_and_its_year_is_one() -> None:
+    candidates = report_of(150).candidates
+    equity, months = equity_sheet(candidates), months_sheet(candidates)
+    assert equity.title == "Sum of the results of candidates"
+    assert "losses may exceed it" in equity.caption
+    assert "Nobody traded this" in equity.caption
+    assert "a year is their sum" in months.caption
+    assert "a year is what they compound to" in months_sheet(report_of(150).performance).caption
+
+
+def test_where_all_was_lost_the_months_say_so() -> None:
+    ruined = msgspec.structs.replace(report_of(5).performance, months=())
+    assert months_sheet(ruined).blank
+    assert "All was lost by one of 5 trades" in months_sheet(ruined).caption
+
+
 def test_one_trade_alone_can_be_drawn() -> None:
     one = report_of(1)
     assert isinstance(one.performance, Performance)

@@ -17,25 +17,30 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _DIVERGING = ("#e2534f", "#f4f1ec", "#2a9f90")  # the same in light and dark: the text over them is dark
 
 
+def compounds(performance: Performance) -> bool:
+    """Sizes of signals follow the equity. What had no size is given the same risk each time, and added up."""
+    return performance.of == "signals"
+
+
 def equity_sheet(performance: Performance, *, name: str = "equity", whose: str = "") -> Sheet:
-    """Equity after each close, 1 at the beginning, and beneath how far it lies under its last peak."""
+    """Equity after each close, and beneath how far it lies under its last peak."""
     what = whose or performance.of
-    title = f"Equity and drawdown of {what}"
+    title = f"Equity and drawdown of {what}" if compounds(performance) else f"Sum of the results of {what}"
     if len(performance.curve) < 1:
         return nothing(name, title, without(performance))
-    last = performance.curve[-1]
-    deepest = max(point.drawdown for point in performance.curve)
-    caption = (
+    last = performance.curve[-1].equity
+    deepest = share(max(point.drawdown for point in performance.curve))
+    begin = (
         f"{plural(performance.trades, 'trade')} between {day(performance.first)} and "
-        f"{day(performance.last)} (UTC), after fees and slippage. Equity begins at 1 and moves when a trade "
-        f"closes, so what was open is not in it. At the end {number(last.equity, 5)}; deepest drawdown "
-        f"{share(deepest)}."
+        f"{day(performance.last)} (UTC), after fees and slippage; what was open is not in it."
     )
-    if performance.of == "candidates":
-        caption += (
-            " Candidates include what the gate refused: each is given the risk of a fixed share of the "
-            "equity at the beginning, and they are added up."
-        )
+    caption = (
+        f"{begin} Equity begins at 1 and is {number(last, 5)} at the end; deepest drawdown {deepest}."
+        if compounds(performance)
+        else f"{begin} What was refused had no size: each is given the same risk, a share of the equity at "
+        "the beginning, and they are added up, so losses may exceed it. At the end "
+        f"{signed(last - 1)}, deepest drawdown {deepest} of the equity at the beginning. Nobody traded this."
+    )
     return Sheet(name, title, caption, lambda figure: _equity(figure, performance), height_in=5.4)
 
 
@@ -43,17 +48,22 @@ def months_sheet(performance: Performance, *, name: str = "months") -> Sheet:
     title = f"Return by month, {performance.of}"
     if not performance.months:
         return nothing(name, title, without(performance))
-    years = sorted({month.year for month in performance.months})
-    caption = (
-        "Equity at the end of a month (UTC) over that at its beginning, less 1, after fees and slippage; in "
-        f"brackets the trades that closed in it. {plural(len(performance.months), 'month')}, "
-        f"{plural(performance.trades, 'trade')}. The year is its months compounded."
+    rule = (
+        "Equity at the end of a month (UTC) over that at its beginning, less 1; a year is what they compound to"
+        if compounds(performance)
+        else "Results added up in a month (UTC), a share of the equity at the beginning; a year is their sum"
     )
-    height = 1.3 + 0.55 * len(years)
-    return Sheet(name, title, caption, lambda figure: _months(figure, performance.months), height)
+    caption = (
+        f"{rule}. After fees and slippage; in brackets the trades that closed in it. "
+        f"{plural(len(performance.months), 'month')}, {plural(performance.trades, 'trade')}."
+    )
+    height = 1.3 + 0.55 * len({month.year for month in performance.months})
+    return Sheet(name, title, caption, lambda figure: _months(figure, performance), height)
 
 
 def without(performance: Performance) -> str:
+    if performance.trades:
+        return f"All was lost by one of {plural(performance.trades, 'trade')}: there are no returns to draw."
     if performance.of == "candidates":
         return "No candidate whose outcome is known: nothing to draw."
     return "No signals that were resolved: nothing to draw. What was refused is among the candidates."
@@ -61,13 +71,18 @@ def without(performance: Performance) -> str:
 
 def _equity(figure: Figure, performance: Performance) -> None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    points = thinned([Point(time=performance.first, equity=1.0, drawdown=0.0), *performance.curve])
+    points = thinned(performance.curve)
     times = np.array([point.time for point in points], "datetime64[ns]")
-    equity = [point.equity for point in points]
-    above.axhline(1.0, color=MUTED, linewidth=0.8, linestyle="--")
+    from_zero = 0.0 if compounds(performance) else 1.0
+    above.axhline(1.0 - from_zero, color=MUTED, linewidth=0.8, linestyle="--")
+    equity = [point.equity - from_zero for point in points]
     above.plot(times, equity, color=LINE, linewidth=1.3, drawstyle="steps-post")
-    above.set_ylabel("equity (1 = beginning)")
-    above.ticklabel_format(axis="y", style="plain", useOffset=False)
+    if compounds(performance):
+        above.set_ylabel("equity (1 = beginning)")
+        above.ticklabel_format(axis="y", style="plain", useOffset=False)
+    else:
+        above.set_ylabel("sum (of the equity at the beginning)")
+        percent(above)
     fallen = [-point.drawdown for point in points]
     below.fill_between(times, fallen, 0.0, step="post", color=BAD, alpha=0.45, linewidth=0)
     below.set_ylabel("drawdown")
@@ -88,7 +103,8 @@ def thinned(points: Sequence[Point], most: int = MAX_POINTS) -> Sequence[Point]:
     return [points[i] for i in sorted(kept)]
 
 
-def _months(figure: Figure, months: Sequence[Month]) -> None:
+def _months(figure: Figure, performance: Performance) -> None:
+    months: Sequence[Month] = performance.months
     axis = figure.subplots()
     years = sorted({month.year for month in months})
     values = np.full((len(years), 13), np.nan)
@@ -97,7 +113,8 @@ def _months(figure: Figure, months: Sequence[Month]) -> None:
         row = years.index(month.year)
         values[row, month.month - 1] = month.value
         trades[row, month.month - 1] = month.trades
-    values[:, 12] = np.nanprod(1 + values[:, :12], axis=1) - 1
+    compounded = np.nanprod(1 + values[:, :12], axis=1) - 1
+    values[:, 12] = compounded if compounds(performance) else np.nansum(values[:, :12], axis=1)
     trades[:, 12] = trades[:, :12].sum(axis=1)
     _heat(axis, values)
     axis.set_xticks(range(13), _MONTHS)
