@@ -226,8 +226,8 @@ def _show_belief(report: Any) -> None:
     out(f"  {search.trials:,} configurations were tried")
     if search.deflated is not None:
         out(
-            f": the best Sharpe ratio by chance is {search.expected_best:.4f} a day, the best of these is more "
-            f"than that with probability {search.deflated:.1%}"
+            f": the best Sharpe ratio by chance is {search.expected_best:.4f} a day, the best of these is "
+            f"more than that with probability {search.deflated:.1%}"
         )
     out("\n")
     if search.overfit is not None:

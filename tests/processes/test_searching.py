@@ -195,7 +195,7 @@ def trial(n: int) -> TrialRecorded:
 
 
 def tasks(url: str, upto: int) -> dict[str, Task]:
-    found = variants(plain(), [Axis("quorum", ("1", "2", "3"))])
+    found = variants(plain(), [Axis("quorum", ("1", "1.5", "2"))])
     return {v.name: Task(source=LogSource(url), strategy=v.strategy, upto=upto, is_lean=False) for v in found}
 
 
@@ -250,7 +250,8 @@ def command(folder: Path, path: Path) -> Sequence[str]:
     return [
         sys.executable, "-c", "from alphapulse.cli import main; main()", "backtest",
         "--definition", str(definition), "--file", str(path), "--bars", "1m", "--format", "ohlcv",
-        "--venue", "test", "--symbol", "M0", "--set", f"gate.threshold={values}", "--jobs", "2", "--out", str(folder), "--json",
+        "--venue", "test", "--symbol", "M0", "--set", f"gate.threshold={values}", "--jobs", "2",
+        "--out", str(folder), "--json",
     ]  # fmt: skip
 
 
