@@ -88,18 +88,21 @@ def tested_on(window: Window, opened: Int64s) -> Bools:
 
 
 def equal_groups(first: int, until: int, groups: int, unit: int = DAY_NS) -> Int64s:
-    """Edges (groups + 1,) of ranges of whole units of about one length, the units counted from ``first``.
+    """Edges (groups + 1,) of ranges of about one length that begin with a unit, as a day does at midnight.
+
+    The first and the last may be shorter by a part of a unit.
 
     Raises:
         BadSplits: fewer units than groups.
     """
-    units = -(-(until - first) // unit)
+    begin = first // unit * unit
+    units = -(-(until - begin) // unit)
     if not 2 <= groups <= MAX_GROUPS or units < groups:
         raise BadSplits(
             f"{groups} groups (2 to {MAX_GROUPS}) of {units} times {unit} from {first} to {until}"
         )
-    edges = first + np.arange(groups + 1, dtype=np.int64) * units // groups * unit
-    edges[-1] = until
+    edges = begin + np.arange(groups + 1, dtype=np.int64) * units // groups * unit
+    edges[0], edges[-1] = first, until
     return edges
 
 

@@ -123,11 +123,11 @@ def test_test_ranges_follow_one_another_to_the_end() -> None:
 
 
 def test_groups_are_of_whole_days_and_of_about_one_length() -> None:
-    edges = equal_groups(3 * DAY, 61 * DAY + 5, 10)
-    assert edges[0] == 3 * DAY
+    edges = equal_groups(3 * DAY + 7, 61 * DAY + 5, 10)
+    assert edges[0] == 3 * DAY + 7
     assert edges[-1] == 61 * DAY + 5
-    assert (edges[:-1] % DAY == 0).all()
-    days = np.diff(edges[:-1]) // DAY
+    assert (edges[1:-1] % DAY == 0).all()
+    days = np.diff(np.append(3 * DAY, edges[1:-1])) // DAY
     assert set(days.tolist()) == {5, 6}
 
 
