@@ -268,7 +268,8 @@ def _crossed(
     if doubts.groups is None:
         return None
     groups, tested = doubts.groups
-    cut = Combinatorial(equal_groups(*range_, groups), tested, embargo=doubts.embargo_ns)
+    embargo = doubts.embargo_ns
+    cut = Combinatorial(equal_groups(*range_, groups), tested, embargo=embargo, lead=embargo)
     return cross_validate(ledgers, cut, doubts.rule, overfit=overfit.probability if overfit else None)
 
 
