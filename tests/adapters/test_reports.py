@@ -143,7 +143,12 @@ def test_the_same_report_gives_the_same_bytes(many: BacktestReport) -> None:
 def test_a_report_of_nothing_says_so_in_words_and_draws_no_empty_axis(tmp_path: Path) -> None:
     nothing = report_of(0)
     assert all(sheet.blank for sheet in sheets_of(nothing))
+    (tmp_path / "monte-carlo-blocks.png").write_bytes(b"of an earlier report")
+    (tmp_path / "mine.png").write_bytes(b"of somebody else")
     files = write_report(nothing, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["mine.png", *(path.name for path in files)]
+    )
     checked = Checked(files[0].read_text(encoding="utf-8"))
     assert (
         "No signals: there was no candidate at all. No edge was found, and none is claimed." in checked.text
@@ -308,7 +313,7 @@ def test_what_was_added_up_is_called_a_sum_and_its_year_is_one() -> None:
     assert "losses may exceed it" in equity.caption
     assert "Nobody traded this" in equity.caption
     assert "a year is their sum" in months.caption
-    assert "a year is what they compound to" in months_sheet(report_of(150).performance).caption
+    assert "years compound their months" in months_sheet(report_of(150).performance).caption
 
 
 def test_where_all_was_lost_the_months_say_so() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from alphapulse.adapters.reports.style import BAD, GOOD, INK, MUTED, OTHER, Sheet, nothing, percent, printable
-from alphapulse.adapters.reports.words import plural, signed
+from alphapulse.adapters.reports.words import plural, sentence, signed
 from alphapulse.domain.performance.figures import Attribution, Part
 
 MAX_PARTS = 24  # drawn: those with the largest contributions either way; the others are summed
@@ -31,8 +31,7 @@ def attribution_sheet(attribution: Attribution, *, name: str = "") -> Sheet:
         caption += " Diamonds: what the whole would lose without it (leave-one-out); these need not sum."
     if others:
         caption += f" The {others} smallest are summed in the last bar."
-    if attribution.note:
-        caption += f" {attribution.note}"
+    caption += sentence(attribution.note)
     height = 1.3 + 0.3 * len(parts)
     return Sheet(name, title, caption, lambda figure: _bars(figure, parts), height)
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from alphapulse.adapters.reports.style import BAD, GREY, INK, LINE, MUTED, OTHER, Sheet, nothing, percent
-from alphapulse.adapters.reports.words import day, number, plural, share
+from alphapulse.adapters.reports.words import day, number, plural, sentence, share
 from alphapulse.domain.backtest.results import CrossValidation, Fold, MonteCarlo, Search, WalkForward
 
 _KINDS = {
@@ -30,14 +30,13 @@ def monte_carlo_sheets(runs: Sequence[MonteCarlo]) -> Sequence[Sheet]:
 def _monte_carlo(drawn: MonteCarlo) -> Sheet:
     name, title = f"monte-carlo-{drawn.kind}", f"Monte Carlo: {_KINDS.get(drawn.kind, drawn.kind)}"
     if len(drawn.fan.shares) < 2 or not drawn.fan.lines:
-        return nothing(name, title, f"No trades to draw anew: nothing to draw. {drawn.note}")
+        return nothing(name, title, f"No trades to draw anew: nothing to draw.{sentence(drawn.note)}")
     caption = (
         f"{plural(drawn.runs, 'run')}, seed {drawn.seed}. Bands lie between quantiles of the equity of all "
         "runs after so many of their trades; the black line is what happened. It says how wide luck is for "
         "trades like these, not that the next ones will be like them."
     )
-    if drawn.note:
-        caption += f" {drawn.note}"
+    caption += sentence(drawn.note)
     return Sheet(name, title, caption, lambda figure: _fan(figure, drawn))
 
 
@@ -79,7 +78,7 @@ def _walk_forward(run: WalkForward) -> Sheet:
     if all(fold.in_sample is None and fold.out_of_sample is None for fold in run.folds):
         why = (
             f"{plural(len(run.folds), 'fold')}, {plural(tested, 'trade')} out of sample: too few for a "
-            f"Sharpe ratio in any of them, so nothing to draw. {run.note or _note(run.folds)}"
+            f"Sharpe ratio in any of them, so nothing to draw.{_note(run.folds)}{sentence(run.note)}"
         )
         return nothing(name, title, why)
     both = [f for f in run.folds if f.in_sample is not None and f.out_of_sample is not None]
@@ -91,13 +90,12 @@ def _walk_forward(run: WalkForward) -> Sheet:
         "that have both. A fold without a mark had too few trades. Trades of the test range stand under its "
         "first day."
     )
-    if run.note:
-        caption += f" {run.note}"
+    caption += sentence(run.note)
     return Sheet(name, title, caption, lambda figure: _folds(figure, run.folds), height_in=5.0)
 
 
 def _note(folds: Sequence[Fold]) -> str:
-    return next((f"The first one: {fold.note}." for fold in folds if fold.note), "")
+    return next((f" The first one: {fold.note}." for fold in folds if fold.note), "")
 
 
 def _folds(figure: Figure, folds: Sequence[Fold]) -> None:
@@ -132,8 +130,8 @@ def cross_validation_sheet(done: CrossValidation | None) -> Sheet:
         return nothing(name, title, "No cross-validation was run: nothing to draw.")
     known = [value for value in done.sharpes if value is not None]
     if not known:
-        why = f"None of {plural(len(done.sharpes), 'path')} has enough trades for a Sharpe ratio. {done.note}"
-        return nothing(name, title, why)
+        why = f"None of {plural(len(done.sharpes), 'path')} has enough trades for a Sharpe ratio."
+        return nothing(name, title, why + sentence(done.note))
     middle = float(np.median(known))
     under = sum(value <= 0 for value in known)
     caption = (
@@ -142,8 +140,7 @@ def cross_validation_sheet(done: CrossValidation | None) -> Sheet:
         f"groups only. {len(known)} have a Sharpe ratio (a day, not annualised): median {number(middle, 3)}, "
         f"{under} of them at most 0. Paths share trades: they are not independent."
     )
-    if done.note:
-        caption += f" {done.note}"
+    caption += sentence(done.note)
 
     def paint(figure: Figure) -> None:
         axis = figure.subplots()
@@ -163,8 +160,8 @@ def overfit_sheet(search: Search) -> Sheet:
     name, title = "overfitting", "Overfitting: where the best in sample ranks out of sample"
     if not search.logits:
         tried = plural(len(search.cells), "configuration")
-        why = f"{tried} in this run: rank in sample cannot be held against rank out of sample. {search.note}"
-        return nothing(name, title, why)
+        why = f"{tried} in this run: rank in sample cannot be held against rank out of sample."
+        return nothing(name, title, why + sentence(search.note))
     caption = (
         f"{plural(len(search.logits), 'split')} of the days in two halves, {len(search.cells)} "
         "configurations. The logit of the rank that the best one of one half has in the other: at most 0 "

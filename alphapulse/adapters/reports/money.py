@@ -49,7 +49,7 @@ def months_sheet(performance: Performance, *, name: str = "months") -> Sheet:
     if not performance.months:
         return nothing(name, title, without(performance))
     rule = (
-        "Equity at the end of a month (UTC) over that at its beginning, less 1; a year is what they compound to"
+        "Equity at the end of a month (UTC) over that at its beginning, less 1; years compound their months"
         if compounds(performance)
         else "Results added up in a month (UTC), a share of the equity at the beginning; a year is their sum"
     )

@@ -8,6 +8,7 @@ import msgspec
 from alphapulse.adapters.reports import tables
 from alphapulse.adapters.reports.findings import findings, verdict
 from alphapulse.adapters.reports.style import PALETTE, Sheet, inline_of
+from alphapulse.adapters.reports.words import sentence
 from alphapulse.domain.backtest.results import BacktestReport
 from alphapulse.domain.performance.figures import Attribution, Performance
 
@@ -32,7 +33,8 @@ pre{overflow-x:auto;font-size:12px;border:1px solid var(--grid);padding:8px}summ
 def report_page(report: BacktestReport, sheets: Sequence[Sheet]) -> str:
     """``sheets`` as of writing.sheets_of."""
     strategy = report.configuration
-    said = "".join(f"<li>{escape(each)}</li>" for each in [*findings(report), *report.notes])
+    notes = [sentence(note).strip() for note in report.notes]
+    said = "".join(f"<li>{escape(each)}</li>" for each in [*findings(report), *notes])
     body = f"""<h1>Backtest of {escape(strategy.name)}, version {strategy.version}</h1>
 <p class=verdict>{escape(verdict(report))}</p><ul>{said}</ul>
 <h2>What was run</h2>{tables.facts(report)}{tables.sources(report) if report.source.files else ""}

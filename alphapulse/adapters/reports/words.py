@@ -45,5 +45,10 @@ def day(ns: int) -> str:
     return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%d") if ns else UNKNOWN
 
 
+def sentence(text: str) -> str:
+    """`` Text.`` of ``text``, to stand behind other sentences; nothing of nothing."""
+    return f" {text[0].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
 def plural(count: float, what: str, many: str = "") -> str:
     return f"{number(count)} {what if count == 1 else many or what + 's'}"

@@ -1,5 +1,6 @@
 """A report becomes files: all is drawn before the first is written, and each appears whole or not at all."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,13 +22,15 @@ from alphapulse.adapters.reports.style import Sheet, nothing, png_of, svg_of
 from alphapulse.domain.backtest.results import BacktestReport
 from alphapulse.domain.performance.figures import Attribution, Performance
 
+# Pictures of which a report has as many as there are kinds.
+_OURS = re.compile(r"(attribution|equity|monte-carlo|walk-forward)(-[a-z_]+)?")
 SUFFIXES = (".png", ".svg", ".html")
 
 
 def write_report(report: BacktestReport, directory: Path) -> Sequence[Path]:
     """Write report.html, report.json and a PNG of each picture; the same report gives the same files.
 
-    ``directory`` is made where it is not there; files of these names in it are replaced.
+    ``directory`` is made where it is not there; what an earlier report left in it is replaced or removed.
 
     Returns: their paths, report.html first.
     """
@@ -38,6 +41,9 @@ def write_report(report: BacktestReport, directory: Path) -> Sequence[Path]:
     # The page last: when it is new, so is all beside it.
     for name, content in reversed(files.items()):
         _write(directory / name, content)
+    for path in directory.glob("*.png"):
+        if path.name not in files and _OURS.fullmatch(path.stem):
+            path.unlink()
     return [directory / name for name in files]
 
 
