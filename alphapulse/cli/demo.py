@@ -33,6 +33,7 @@ def demo(
     """
     import asyncio
     import contextlib
+    import signal
     import sys
     import tempfile
 
@@ -42,6 +43,7 @@ def demo(
     from alphapulse.settings import load
 
     console = Console(highlight=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # in order, as Ctrl-C does
     stays = sys.stdout.isatty() if stay is None else stay
     files = sample_files(load(running=False).data)
     with contextlib.ExitStack() as after:

@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from alphapulse.adapters.embedded.process import spawn
+
 READY_S = 900.0  # a first start makes a database; crash recovery may take its time
 ANSWER_S = 30.0
 STOP_S = 60.0
@@ -124,11 +126,12 @@ def running_stack(data_dir: Path, port: int) -> Iterator[Stack]:
         DemoFailed: it does not start.
     """
     options = ["--data-dir", str(data_dir), "--port", str(port), "--json"]
-    process = subprocess.Popen(  # noqa: S603  ourselves
+    # In a process group of its own: Ctrl-C is for us, and we stop it in order. If we are killed, it stops.
+    process = spawn(
         [sys.executable, "-m", "alphapulse", "up", *options],
-        stdout=subprocess.PIPE,
-        text=True,
-        process_group=0,  # Ctrl-C is for us; we then stop it in order
+        on_parent_death=signal.SIGTERM,
+        output=subprocess.PIPE,
+        errors=None,
     )
     try:
         assert process.stdout

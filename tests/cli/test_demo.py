@@ -1,10 +1,15 @@
 """The demo, as a stranger runs it off a terminal."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
+
 from tests.launch import environment
+from tests.servers import open_directory
 
 
 def demo(*options: str) -> subprocess.CompletedProcess[str]:
@@ -35,3 +40,40 @@ def test_demo_in_a_directory_that_cannot_be_says_so_and_fails(tmp_path: Path) ->
     assert done.returncode == 1
     assert str(occupied) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("blow", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_demo_that_is_ended_leaves_no_server_behind(blow: signal.Signals, code: int) -> None:
+    with open_directory() as folder:
+        _end(folder / "data", blow, code)
+
+
+def _end(data: Path, blow: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-m", "alphapulse", "demo", "--trades", "2000000", "--data-dir", str(data)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment(), cwd="/"
+    ) as process:
+        assert process.stdout is not None
+        while "ready after" not in process.stdout.readline():
+            assert process.poll() is None
+        assert _running_on(data)
+        process.send_signal(blow)
+        process.stdout.read()  # or it could not say what it says
+        assert process.wait(60) == code
+    deadline = time.monotonic() + 60
+    while _running_on(data):
+        assert time.monotonic() < deadline, "what it started is still there"
+        time.sleep(0.1)
+
+
+def _running_on(data: Path) -> list[str]:
+    """Command lines of processes that name ``data``."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = each.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has ended meanwhile
+            continue
+        if any(str(data) in word for word in words) and "demo" not in words:
+            found.append(" ".join(words))
+    return found

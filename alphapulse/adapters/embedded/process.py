@@ -185,12 +185,14 @@ def spawn(
     account: Account | None = None,
     environment: Mapping[str, str] | None = None,
     output: int | IO[bytes] | None = None,
+    errors: int | None = subprocess.STDOUT,
     directory: Path | None = None,
     keep_open: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a program that gets ``on_parent_death`` when the calling *thread* ends: use one that lasts.
 
-    ``output`` takes stdout and stderr. ``keep_open`` are file descriptors that it inherits, such as a lock.
+    ``output`` takes stdout, and stderr too unless ``errors`` says where that goes (None: where ours does).
+    ``keep_open`` are file descriptors that it inherits, such as a lock.
     """
     uid, gid = (account.uid, account.gid) if account else (-1, -1)
     words = [str(os.getpid()), str(int(on_parent_death)), str(uid), str(gid), *argv]
@@ -198,7 +200,7 @@ def spawn(
         [sys.executable, "-I", "-S", child.__file__, *words],
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT if output is not None else None,
+        stderr=errors if output is not None else None,
         env=environment,
         cwd=directory,
         pass_fds=list(keep_open),
