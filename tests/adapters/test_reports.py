@@ -332,9 +332,12 @@ def test_one_trade_alone_can_be_drawn() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(None, UNKNOWN), (float("nan"), UNKNOWN), (0.0, "0"), (1234567.0, "1,234,567"), (0.12345678, "0.1235"),
-     (-12.5, "-12.5"), (0.000012, "0.000012"), (123456.7, "123,457")],
+     (-12.5, "-12.5"), (0.000012, "0.000012"), (1.1656e-9, "1.17e-9"), (-2.347e-7, "-2.35e-7"),
+     (123456.7, "123,457")],
 )  # fmt: skip
-def test_numbers_are_short_and_without_exponents(value: float | None, text: str) -> None:
+def test_numbers_are_short_and_have_an_exponent_only_where_they_are_tiny(
+    value: float | None, text: str
+) -> None:
     assert number(value) == text
 
 

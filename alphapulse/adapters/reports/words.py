@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 UNKNOWN = "\N{EN DASH}"
+SMALL = 1e-5
 UNITS = {
     "ratio": "",
     "probability": "",
@@ -15,13 +16,16 @@ UNITS = {
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """``value`` with so many significant digits, thousands apart; without an exponent."""
+    """``value`` with so many significant digits, thousands apart; with an exponent only below SMALL."""
     if value is None or value != value:
         return UNKNOWN
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}"
+    if abs(value) < SMALL:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
     text = f"{value:.{digits}g}"
     return f"{value:.8f}".rstrip("0") if "e" in text else text
 

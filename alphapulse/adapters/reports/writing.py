@@ -80,7 +80,7 @@ def sheets_of(report: BacktestReport) -> Sequence[Sheet]:
 
 
 def _attributions(done: Sequence[Attribution]) -> Sequence[Sheet]:
-    if done:
+    if any(each.parts for each in done):
         return [attribution_sheet(each) for each in done]
     return [nothing("attribution", "Attribution", "No signals that were resolved: nobody to credit.")]
 
