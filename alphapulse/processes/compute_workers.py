@@ -2,9 +2,7 @@
 
 import asyncio
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from alphapulse.adapters.files.spill import Spill
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.processes.computing import Computed, Report, Wanted, compute
 from alphapulse.processes.instrument_log import InstrumentLog, open_logs
+from alphapulse.processes.orphans import die_with_parent
 
 MAX_WORKERS = 64
 _WATCH_S = 0.05
@@ -141,7 +140,7 @@ def _heard(process: SpawnProcess, receiver: "Connection[Any, Any]", report: Repo
 def _work(part: _Part, sender: "Connection[Any, Any]") -> None:
     """The body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     try:
         sender.send(asyncio.run(_work_on(part, sender)))
     except Exception as error:
@@ -162,11 +161,3 @@ async def _work_on(part: _Part, sender: "Connection[Any, Any]") -> Computed:
     async with PostgresEventStore(part.database_url) as store:
         logs = await open_logs(store, part.wanted.until, part.instruments)
         return await _compute_into(store, part.wanted, logs, part.folder, tell)
-
-
-def _die_with_parent() -> None:
-    """A killed parent must not leave workers behind that compute on in secret."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -5,14 +5,14 @@ A counterfactual of a year takes minutes of a core: a server that did it itself 
 
 import asyncio
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, NamedTuple, TypeVar
+
+from alphapulse.processes.orphans import die_with_parent
 
 _END_S = 5.0  # that a process takes to end after it has closed its end of the pipe
 _TELL_S = 0.2  # least between two signs of progress
@@ -112,7 +112,7 @@ def _work(
 ) -> None:
     """The body of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     try:
         sender.send(_Done(asyncio.run(_told_now_and_then(work, database_url, ask, sender))))
     except refusals as error:
@@ -131,11 +131,3 @@ async def _told_now_and_then(work: Work, database_url: str, ask: Any, sender: "C
             sender.send(progress)
 
     return await work(database_url, ask, tell)
-
-
-def _die_with_parent() -> None:
-    """A killed parent must not leave work behind that goes on in secret."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -2,9 +2,7 @@
 
 import asyncio
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from psycopg import AsyncConnection
 
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
+from alphapulse.processes.orphans import die_with_parent
 from alphapulse.processes.project import READ_MODELS, connector
 from alphapulse.projections import generations
 from alphapulse.projections.generations import Generation
@@ -135,7 +134,7 @@ def _check(process: SpawnProcess, receiver: "Connection[Any, Any]") -> None:
 def _fold_parts(work: _Work, parts: list[int], sender: "Connection[Any, Any]") -> None:
     """The body of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     try:
         asyncio.run(_fold(work, parts))
     except Exception as error:
@@ -159,14 +158,6 @@ async def _fold(work: _Work, parts: list[int]) -> None:
                 part=(part, work.parts),
                 limits=REBUILD_LIMITS,
             )
-
-
-def _die_with_parent() -> None:
-    """A killed parent must not leave workers behind that fold on in secret."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 async def bring_back(

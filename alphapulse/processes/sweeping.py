@@ -6,9 +6,7 @@ they are done; what was not done when the work ends early is nowhere.
 
 import asyncio
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +18,7 @@ from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.processes.backtest_files import FileSource, LogSource, Opened
 from alphapulse.processes.backtesting import Run, Tell, run_backtest, untold
 from alphapulse.processes.extensions import load_voters
+from alphapulse.processes.orphans import die_with_parent
 
 MAX_JOBS = 64
 _AHEAD = 2  # tasks that wait for each worker, so that none is idle
@@ -115,16 +114,8 @@ def process_pool(jobs: int) -> Iterator[Executor]:
 def _begin() -> None:
     """First thing in a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     load_voters()
-
-
-def _die_with_parent() -> None:
-    """A killed parent must not leave workers behind that go on in secret."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _work(task: Task) -> Run:
