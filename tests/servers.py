@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from alphapulse.adapters.database import migrate
 from alphapulse.adapters.embedded.nats import NatsServer
@@ -60,6 +61,18 @@ def running_nats(directory: Path) -> Iterator[NatsServer]:
 def make_template(server: PostgresServer) -> None:
     """A migrated database that others are cloned from."""
     migrate(server.create_database(TEMPLATE))
+
+
+@contextlib.contextmanager
+def copy_of(server: PostgresServer, url: str) -> Iterator[str]:
+    """The URL of a copy of the database at ``url``, dropped at the end. Who is connected there is cut off."""
+    name = str(conninfo_to_dict(url)["dbname"])
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
+    with fresh_database(server, name) as copy:
+        yield copy
 
 
 @contextlib.contextmanager

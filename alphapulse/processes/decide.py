@@ -1,5 +1,6 @@
 """What desks work with: contexts of their voters, and the way of their outputs into the log."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
@@ -10,8 +11,11 @@ from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.ports import EventStore, Fence, Recorded
 from alphapulse.domain.signals.engine import ContextSource, Output, Outputs
 from alphapulse.domain.signals.entering import Terms, TermsOf
-from alphapulse.processes.deciding import Job, MakeContexts, Record, Seat, source_of
+from alphapulse.processes.deciding import UNAVAILABLE, Job, MakeContexts, Record, Seat, source_of
 from alphapulse.processes.issuing import Issuer
+from alphapulse.projections.decider_states import Kept
+
+log = logging.getLogger(__name__)
 
 PAGE_EVENTS = 500  # read at once
 
@@ -91,13 +95,29 @@ async def replay(
 ) -> AsyncIterator[tuple[Seat, Outputs]]:
     """What ``job`` puts out over the log up to position ``upto``, from its beginning, page by page.
 
-    The seat is the same one all the time. Nothing is recorded.
+    The seat is the same one all the time. Nothing is recorded. What a live desk has to pass over is passed
+    over here too, and said.
 
     Raises:
         CannotRun: this code cannot run the strategy.
+        TooManySkipped: something else must be wrong.
     """
     seat = await Seat.taken(store, job, contexts(job.strategy))
-    source = source_of(store, job, until=upto)
+    source, careful_to = source_of(store, job, until=upto), 0
     while seat.desk.position < upto:
-        page = await source.next(seat.desk.position, limit=PAGE_EVENTS, timeout_s=1.0)
-        yield seat, await seat.take(page)
+        is_careful = seat.desk.position < careful_to
+        page = await source.next(seat.desk.position, limit=1 if is_careful else PAGE_EVENTS, timeout_s=1.0)
+        if is_careful:
+            yield seat, await seat.take_carefully(page, contexts)
+            continue
+        before = Kept(seat.desk.position, seat.desk.packed())  # under a hundredth of taking a page
+        try:
+            outputs = await seat.take(page, is_told=True)
+        except UNAVAILABLE:
+            raise
+        except Exception:  # left half-way: go back, and find out which event it was
+            log.exception("decide: %s: an event up to position %d is poison", job, page.scanned_to)
+            seat.desk = (await Seat.taken(store, job, contexts(job.strategy), before)).desk
+            careful_to = page.scanned_to
+            continue
+        yield seat, outputs

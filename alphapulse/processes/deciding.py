@@ -8,7 +8,7 @@ the market's: bars end by later trades or watermarks, never by this machine's cl
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -59,7 +59,7 @@ EVERYWHERE = frozenset(
     }
 )
 MAX_SKIPPED = 1_000  # events that cannot be decided on
-CODE = "1"  # goes up when what a desk writes down means something else
+CODE = "2"  # goes up when what a desk writes down means something else
 
 UNAVAILABLE = (StoreUnavailable, psycopg.OperationalError, psycopg.InterfaceError, OSError)
 
@@ -237,10 +237,13 @@ async def follow(
     write, kept_at, kept, careful_to = record(seat), _now(), seat.desk.position, 0
     log.info("decide: %s begins at position %d", job, seat.desk.position)
     while not seat.desk.is_over:
-        page = await _next(source, seat.desk.position, limits)
+        is_careful = seat.desk.position < careful_to
+        # One by one: a book is asked what it thinks of a decision before more is known of other markets.
+        page = await _next(
+            source, seat.desk.position, replace(limits, page_events=1) if is_careful else limits
+        )
         if page.scanned_to > seat.desk.position:
             try:
-                is_careful = seat.desk.position < careful_to
                 due = await (
                     seat.take_carefully(page, contexts) if is_careful else seat.take(page, is_told=True)
                 )

@@ -102,8 +102,7 @@ def test_parity_compares_the_last_days_or_what_it_is_told(decided: Run) -> None:
 def test_parity_ends_with_1_and_names_what_differs(
     migrated_postgres: PostgresServer, decided_url: str
 ) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(decided_url)["dbname"]
-    with servers.fresh_database(migrated_postgres, str(name)) as url:
+    with servers.copy_of(migrated_postgres, decided_url) as url:
         with psycopg.connect(connection_info(url, role=None), autocommit=True) as db:
             query = "SELECT notification_id, originator_id, originator_version, state FROM stored_events"
             row = db.execute(f"{query} WHERE topic = 'outcome.recorded.v1' LIMIT 1").fetchone()

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
@@ -31,7 +30,7 @@ from alphapulse.processes.parity import (
 from tests import servers
 from tests.decided_log import append_bars
 from tests.domain.signals.engine_world import ADAPTATIONS, strategy, world
-from tests.processes.test_deciding import append, deciding, reached
+from tests.processes.test_deciding import append, bars_of_no_timeframe, deciding, reached
 
 ALWAYS = Window(0, 2**62)
 EVENTS = [event for _, _, event in world(markets=2, bars=1_500, edge=3e-4, size=50)]
@@ -56,17 +55,16 @@ async def record(url: str, *versions: Any, kills: int = 0) -> None:
 
 
 @pytest.fixture(scope="module")
-def recorded_server(migrated_postgres: PostgresServer) -> Iterator[tuple[PostgresServer, str]]:
-    """A server and the name of a database on it in which one strategy has decided, live and killed twice."""
+def original_url(migrated_postgres: PostgresServer) -> Iterator[str]:
+    """A database in which one strategy has decided, live and killed twice."""
     with servers.fresh_database(migrated_postgres) as url:
         asyncio.run(record(url, LIVE, kills=2))
-        yield migrated_postgres, urlsplit(url).path.removeprefix("/")
+        yield url
 
 
 @pytest.fixture
-def recorded_url(recorded_server: tuple[PostgresServer, str]) -> Iterator[str]:
-    server, template = recorded_server
-    with servers.fresh_database(server, template) as url:
+def recorded_url(migrated_postgres: PostgresServer, original_url: str) -> Iterator[str]:
+    with servers.copy_of(migrated_postgres, original_url) as url:
         yield url
 
 
@@ -143,6 +141,23 @@ async def test_only_the_window_is_compared(recorded_url: str) -> None:
     assert 0 < len(inside) < len(everything)
     assert sum(counts.identical for counts in found.counts.values()) == len(inside)
     assert found.is_identical
+
+
+async def test_what_the_live_role_had_to_pass_over_is_passed_over_again(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with PostgresEventStore(database_url) as store:
+        await append(store, LIVE)
+        await append_bars(store, EVENTS[:10])
+        at = await append(store, bars_of_no_timeframe())
+        end = await append_bars(store, EVENTS[10:])
+        async with deciding(database_url):
+            await reached(database_url, end)
+    caplog.clear()
+    found = await compared(database_url)
+    assert f"position {at} is passed over" in caplog.text
+    assert found.is_identical, found.differences
+    assert found.counts["decisions"].identical > 0
 
 
 # -- not alike ----------------------------------------------------------------------------------------
