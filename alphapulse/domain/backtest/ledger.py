@@ -116,7 +116,8 @@ class Ledger:
             if (n := ends.get(rows.start)) is not None:
                 numbers[n], sizes[n] = self._close(outputs[rows.start], float(entry[n]), terms)
                 continue
-            for unit in units(outputs[rows]):
+            # One by one: a slice of them would look at every block of the whole again.
+            for unit in units([outputs[row] for row in range(rows.start, rows.stop)]):
                 self._open(unit, terms)
         return numbers, sizes
 
