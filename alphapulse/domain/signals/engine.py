@@ -45,7 +45,7 @@ from alphapulse.domain.signals.engine_state import (
     new_part,
 )
 from alphapulse.domain.signals.engine_steps import MarketSteps, Rows, joined, rules_of, stretches
-from alphapulse.domain.signals.outcome import WINS
+from alphapulse.domain.signals.outcome import GAP_TARGET, TARGET
 from alphapulse.domain.signals.ticks import Ticks, market_ticks
 
 __all__ = ["CannotRun", "ContextSource", "Engine", "EngineState", "ExitSuggested", "Output", "Outputs"]
@@ -356,7 +356,8 @@ class Engine:
         values = np.empty((n, 3))
         values[:, 0] = mine[:, k.RAW]
         values[:, 1] = [c.logit(base) for base in mine[:, k.BASE].tolist()]
-        values[:, 2] = np.isin(outcome[:, w.REASON], WINS)
+        reason = outcome[:, w.REASON]
+        values[:, 2] = (reason == TARGET) | (reason == GAP_TARGET)
         self._state.history.take(numbers, values)
 
     def _fitted(self, position: int) -> Told:

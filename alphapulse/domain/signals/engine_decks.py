@@ -153,7 +153,7 @@ class Stack:
 
 @piece
 def _lay(outputs: Floats, room: Floats, begin: int) -> None:
-    """``room[m, o, begin + t] = outputs[o, t, m]``, eight bars at a time: a line of the cache of each market."""
+    """``room[m, o, begin + t] = outputs[o, t, m]``, by eight bars: a line of the cache of each market."""
     for o in range(outputs.shape[0]):
         for first in range(0, outputs.shape[1], 8):
             last = min(first + 8, outputs.shape[1])

@@ -23,11 +23,12 @@ def keys_of(outputs: Outputs, codes: Int64s) -> Int64s:
     """(n,) one number for each decision, the same for its outcome; -1 for outputs of other kinds."""
     keys = np.full(len(outputs), -1, dtype=np.int64)
     decided, closed = Picked(outputs, DECISION), Picked(outputs, OUTCOME)
-    for picked, bars in (
-        (decided, decided.whole(lambda b: b.decided.whole[:, [k.SLOT, k.START]])),
-        (closed, closed.whole(lambda b: b.notes.outcome_mine_i[:, [k.ITS_SLOT, k.ITS_START]])),
+    rows, own = decided.whole(lambda b: b.decided.whole), closed.whole(lambda b: b.notes.outcome_mine_i)
+    for picked, slots, starts in (
+        (decided, rows[:, k.SLOT], rows[:, k.START]),
+        (closed, own[:, k.ITS_SLOT], own[:, k.ITS_START]),
     ):
-        keys[picked.rows] = (codes[picked.rows] * _SLOTS + bars[:, 0]) * _STARTS + bars[:, 1]
+        keys[picked.rows] = (codes[picked.rows] * _SLOTS + slots) * _STARTS + starts
     return keys
 
 
