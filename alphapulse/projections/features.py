@@ -37,7 +37,7 @@ from alphapulse.projections.feature_writes import Market, SetKey, parts, write, 
 from alphapulse.projections.read_model import Folded, Scope
 
 DEFINED, RETIRED = "features.set_defined.v1", "features.set_retired.v1"
-_CODE = 1  # of this module and what it stands on, the indicators apart
+_CODE = 2  # of this module and what it stands on, the indicators apart; 2: snapshots hold what a plan reads
 _END = (1 << 63) - 1
 
 
