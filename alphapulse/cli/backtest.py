@@ -146,6 +146,8 @@ def backtest(
         raise typer.BadParameter(f"--from {from_} is not before --to {to}")
     doubts = _doubts(walk_forward, folds, train_days, embargo_hours, cpcv, monte_carlo)
     files = _files(file or [], bars, file_format, venue or [], symbol or [])
+    if files and upto is not None:
+        raise typer.BadParameter("only the log has positions", param_hint="--upto")
     if not files and any((bars, venue, symbol, file_format != "auto")):
         raise typer.BadParameter("say which with --file", param_hint="--bars, --format, --venue, --symbol")
     wish = Wish(

@@ -181,6 +181,7 @@ def test_with_a_database_what_is_tried_on_files_is_counted_there(
         (("--default", "--version", "2"), "only a STRATEGY of the log has versions"),
         (("world", "--cpcv", "8"), "'8' is not N,K such as 8,2"),
         (("world", "--bars", "1m"), "say which with --file"),
+        (("world", "--file", "a.csv", "--upto", "5"), "only the log has positions"),
         (("world", "--jobs", "65"), "less than or equal to 64"),
         (("world", "--from", "yesterday"), "'yesterday' is no time"),
         (
