@@ -129,7 +129,7 @@ def backtest(
 
     alphapulse backtest first --set gate.threshold=0.75,0.80,0.85 --fee-bps 2,5 --jobs 8 --cpcv 8,2
 
-    alphapulse backtest --default --file XBTUSD.csv.gz --format bitmex --out report
+    alphapulse backtest --default --file XBTUSD.parquet --bars 1m --format bitmex --symbol XBT_USD --out r
 
     Nothing is recorded but that it was tried (`alphapulse trials`): how many configurations there were
     decides what the best one is worth. Stop a search at any moment; the same command goes on with it.
