@@ -27,10 +27,12 @@ from alphapulse.domain.market.events import (
     WatermarkPassed,
 )
 from alphapulse.domain.signals.engine import ContextSource, Engine, EngineState
-from alphapulse.domain.signals.engine_events import DECISION, FITTED, NO_OUTPUTS, OUTCOME, Outputs, Told
+from alphapulse.domain.signals.engine_events import DECISION, EXIT, FITTED, NO_OUTPUTS, OUTCOME, Outputs, Told
 from alphapulse.domain.signals.engine_pairs import codes_of, keys_of, ordinals_of
 from alphapulse.domain.signals.engine_state import BadState
 from alphapulse.domain.signals.returns import Returns
+
+FEW = 300  # outputs that are looked at one by one: arrays cost as much as so many
 
 
 class _Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +156,26 @@ class Desk:
 
     def _recorded(self, given: Outputs) -> Outputs:
         """Of what comes after the definition: all up to the retirement, then what becomes of it."""
+        return self._few(given) if len(given) <= FEW else self._many(given)
+
+    def _few(self, given: Outputs) -> Outputs:
+        rows, ordinals = list[int](), list[int]()
+        for row, output in enumerate(given):
+            if output.kind == OUTCOME:
+                if output.decision not in self.open:
+                    continue
+                self.open.discard(output.decision)
+            elif self.retired is not None and output.position > self.retired:
+                continue
+            elif output.kind == DECISION:
+                self.open.add(output.decision)
+            ordinal = self.ordinals.get(output.instrument, 0) + (output.kind != EXIT)
+            self.ordinals[output.instrument] = ordinal
+            rows.append(row)
+            ordinals.append(ordinal)
+        return given.take(np.array(rows, dtype=np.int64), np.array(ordinals, dtype=np.int64))
+
+    def _many(self, given: Outputs) -> Outputs:
         for block in given.blocks:
             self._codes.setdefault(block.instrument, len(self._codes))
         codes, kinds = codes_of(given, self._codes), given.kinds
