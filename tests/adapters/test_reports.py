@@ -15,7 +15,7 @@ import pytest
 from alphapulse.adapters.reports import writing
 from alphapulse.adapters.reports.belief import apart, reliability_sheet
 from alphapulse.adapters.reports.credit import MAX_PARTS, attribution_sheet, shown
-from alphapulse.adapters.reports.doubt import overfit_sheet
+from alphapulse.adapters.reports.doubt import overfit_sheet, widest
 from alphapulse.adapters.reports.findings import FEW, findings, verdict
 from alphapulse.adapters.reports.money import MAX_POINTS, equity_sheet, months_sheet, thinned
 from alphapulse.adapters.reports.outcomes import scatter_sheet
@@ -24,7 +24,7 @@ from alphapulse.adapters.reports.style import MAX_NAME, inline_of, png_of, print
 from alphapulse.adapters.reports.tables import MAX_ROWS, table
 from alphapulse.adapters.reports.words import UNKNOWN, moment, number
 from alphapulse.adapters.reports.writing import draw_attribution, draw_performance, sheets_of, write_report
-from alphapulse.domain.backtest.results import BacktestReport, Scatter
+from alphapulse.domain.backtest.results import BacktestReport, Fan, Scatter
 from alphapulse.domain.decision.intervals import win_rate_interval
 from alphapulse.domain.performance.figures import Figure, Performance, Point
 from tests.adapters.report_samples import DAY, HOSTILE, START, report_of, trades_of, unclaimed
@@ -291,6 +291,21 @@ def test_findings_count_every_trial_and_say_what_was_refused_is_not_claimed() ->
     said = " ".join(findings(report_of(40)))
     assert "37 trials of this strategy in the log, 12 of them in this run" in said
     assert "nothing is claimed of them" in said
+
+
+def test_a_report_without_costs_says_so() -> None:
+    report = report_of(5)
+    risk = msgspec.structs.replace(report.configuration.risk, fee_bps=0.0, slippage_bps=0.0)
+    free = msgspec.structs.replace(report.configuration, risk=risk)
+    assert "No costs were counted" in " ".join(findings(msgspec.structs.replace(report, configuration=free)))
+    assert "No costs" not in " ".join(findings(report))
+
+
+def test_lines_of_a_fan_are_named_where_they_can_be_told_apart() -> None:
+    lines = {"0.05": (1.0, 0.9, 1.1), "0.95": (1.0, 1.2, 1.1)}
+    assert widest(Fan(shares=(0, 0.5, 1), lines=lines, observed=(1, 1, 1.1))) == 1
+    lines = {"0.05": (1.0, 0.9, 0.9), "0.95": (1.0, 1.2, 1.2)}
+    assert widest(Fan(shares=(0, 0.5, 1), lines=lines, observed=(1, 1, 1.1))) == 2
 
 
 def test_overfitting_counts_a_logit_of_zero_to_the_lower_half() -> None:

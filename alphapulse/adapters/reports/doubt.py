@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from alphapulse.adapters.reports.style import BAD, GREY, INK, LINE, MUTED, OTHER, Sheet, nothing, percent
 from alphapulse.adapters.reports.words import day, number, plural, sentence, share
-from alphapulse.domain.backtest.results import CrossValidation, Fold, MonteCarlo, Search, WalkForward
+from alphapulse.domain.backtest.results import CrossValidation, Fan, Fold, MonteCarlo, Search, WalkForward
 
 _KINDS = {
     "trades": "trades drawn anew",
@@ -51,9 +51,10 @@ def _fan(figure: Figure, drawn: MonteCarlo) -> None:
             fan.shares, fan.lines[lower], fan.lines[upper], color=LINE, linewidth=0,
             alpha=0.12 + 0.25 * nearness,
         )  # fmt: skip
+    place = widest(fan)
     for level in levels:
         axis.annotate(
-            f"{float(level) * 100:g} %", (fan.shares[-1], fan.lines[level][-1]), xytext=(4, 0),
+            f"{float(level) * 100:g} %", (fan.shares[place], fan.lines[level][place]), xytext=(4, 0),
             textcoords="offset points", fontsize=7, va="center", color=MUTED, annotation_clip=False,
         )  # fmt: skip
     axis.plot(fan.shares, fan.observed, color=INK, linewidth=1.3, label="what happened")
@@ -64,6 +65,13 @@ def _fan(figure: Figure, drawn: MonteCarlo) -> None:
     axis.ticklabel_format(axis="y", style="plain", useOffset=False)
     percent(axis, "x", digits=0)
     axis.legend(loc="upper left")
+
+
+def widest(fan: Fan) -> int:
+    """Where lines are named: at the end, unless they come together there, as orders of the same trades do."""
+    levels = sorted(fan.lines, key=float)
+    apart = np.array(fan.lines[levels[-1]]) - np.array(fan.lines[levels[0]])
+    return len(apart) - 1 if apart[-1] > apart.max() / 2 else int(apart.argmax())
 
 
 def walk_forward_sheets(runs: Sequence[WalkForward]) -> Sequence[Sheet]:
@@ -165,8 +173,9 @@ def overfit_sheet(search: Search) -> Sheet:
     caption = (
         f"{plural(len(search.logits), 'split')} of the days in two halves, {len(search.cells)} "
         "configurations. The logit of the rank that the best one of one half has in the other: at most 0 "
-        f"means in the lower half. Probability of overfitting = their share = {share(search.overfit, 1)}. By "
-        "combinatorially symmetric cross-validation (Bailey, Borwein, López de Prado, Zhu 2015)."
+        "means in the lower half, the middle with it. Probability of overfitting = their share = "
+        f"{share(search.overfit, 1)}. By combinatorially symmetric cross-validation (Bailey, Borwein, López de "
+        "Prado, Zhu 2015)."
     )
 
     def paint(figure: Figure) -> None:

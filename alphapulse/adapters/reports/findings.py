@@ -62,6 +62,9 @@ def _findings(report: BacktestReport) -> Iterator[str]:
         f"{share(report.configuration.gate.margin, 0)}); of the signals {number(counts.trades)} are "
         f"resolved, {number(counts.won)} won, {number(counts.open)} still open at the end{missed}."
     )
+    risk = report.configuration.risk
+    if risk.fee_bps == 0 and risk.slippage_bps == 0:
+        yield "No costs were counted: fees and slippage are 0, and every figure is better than a market pays."
     if report.configuration.label == "research":
         yield "The gate is lower than in production: this is research, and its signals would say so."
     if counts.calibrations == 0:
