@@ -174,8 +174,8 @@ def overfit_sheet(search: Search) -> Sheet:
         f"{plural(len(search.logits), 'split')} of the days in two halves, {len(search.cells)} "
         "configurations. The logit of the rank that the best one of one half has in the other: at most 0 "
         "means in the lower half, the middle with it. Probability of overfitting = their share = "
-        f"{share(search.overfit, 1)}. By combinatorially symmetric cross-validation (Bailey, Borwein, López de "
-        "Prado, Zhu 2015)."
+        f"{share(search.overfit, 1)}. By combinatorially symmetric cross-validation (Bailey, Borwein, López "
+        "de Prado, Zhu 2015)."
     )
 
     def paint(figure: Figure) -> None:
