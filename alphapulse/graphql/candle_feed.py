@@ -104,6 +104,9 @@ class CandleFeed:
                     # What came in between may have touched older minutes: its notice is still to come, and
                     # with it these bars once more. None is missing up to what was heard.
                     now = Moment(now.generation, max(heard, before.moment.position))
+                    if now.position <= self._told:
+                        self._look_again_from(first_minute)
+                        return ()
                     self._known = replace(before, moment=now)
                 else:
                     self._known = found.known
@@ -114,6 +117,11 @@ class CandleFeed:
             self._known = await known_of(db, self._instrument, now)
         self._see(now)
         return change
+
+    def _look_again_from(self, minute: int) -> None:
+        """With the notice that is still to come; until then nothing can be told under a new position."""
+        if self._first_minute is not None:
+            self._first_minute = min(self._first_minute, minute)
 
     def _see(self, now: Moment) -> None:
         self._seen = Moment(now.generation, max(now.position, self._seen.position))

@@ -1,8 +1,12 @@
 """Candles live: what a subscriber gets while trades are recorded, and after it was away."""
 
+import asyncio
+import json
 import random
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +16,7 @@ from alphapulse.domain.market.events import FeedConnected, FeedLost, GapClosed, 
 from alphapulse.graphql import candle_feed
 from alphapulse.graphql.limits import Limits
 from alphapulse.graphql.scalars import write_time
+from alphapulse.projections.notices import ReadNotices
 from tests.candle_oracle import MINUTE
 from tests.graphql.client import Subscriber, subscriber
 from tests.graphql.conftest import Market, StartApi, projecting
@@ -300,3 +305,38 @@ async def test_facts_about_the_feed_reach_the_bars_they_change(market: Market) -
         assert (await update(peer))["candles"][0]["state"] == "TRADED"
         await market.append(FeedLost(**names, time=T0 + MINUTE // 2, reason="test"))
         assert (await update(peer))["candles"][0]["state"] == "FEED_DOWN"
+
+
+async def test_no_position_is_told_twice_while_a_notice_is_under_way(market: Market) -> None:
+    """The look that one notice causes may find a commit whose own notice is still to come."""
+    one = await market.folded(trades([(0, 100, 1)]))
+    notices = ReadNotices(nowhere, "candles")
+    feed = candle_feed.CandleFeed(replace(market.api.services, notices=notices), "test:BTC_USD", 1)
+    assert await feed.start() == one
+    first = await feed.now()
+    minute = T0 // MINUTE
+    hear = partial(_hear, notices, (minute, minute))
+    notices._seen = (1, one)
+    waiting = asyncio.create_task(feed.next())
+    hear(one)  # of what was seen already: nothing is news, but now it knows how things stand
+    async with asyncio.timeout(10):
+        while feed._known is None:
+            await asyncio.sleep(0.01)
+    two = await market.folded(trades([(0.1, 101, 1)], first_id=2))
+    hear(one)
+    await asyncio.sleep(0.3)
+    assert not waiting.done(), "the bar of the second trade would be told under the position of the first"
+    hear(two)
+    update = await waiting
+    assert (update.previous, update.position) == (first.position, two)
+    assert [candle.close for candle in update.payload.candles] == ["101"]
+    await feed.close()
+
+
+async def nowhere() -> Any:
+    raise AssertionError("nobody listens")
+
+
+def _hear(notices: ReadNotices, minutes: tuple[int, int], position: int) -> None:
+    touched = {"test:BTC_USD": minutes}
+    notices._hear(json.dumps({"projection": "candles", "position": position, "touched": touched}))
