@@ -105,20 +105,6 @@ def entered(unit: Sequence[Output], book: Book, strategy: StrategyDefined, terms
     return Entered([entries[i] for i in range(len(unit))], order, book)
 
 
-def entered_in_turn(
-    outputs: Sequence[Output], book: Book, strategy: StrategyDefined, terms: TermsOf
-) -> Iterator[Entered]:
-    """What becomes of ``outputs`` unit by unit, where nobody else has a say: each finds the book of the last.
-
-    Raises:
-        OutOfStep: the book holds a signal of a decision that is not recorded.
-    """
-    for unit in units(outputs):
-        found = entered(unit, book, strategy, terms)
-        book = found.book
-        yield found
-
-
 def _precedence(output: Output, place: int) -> tuple[float, int]:
     """Proposals first, the most confident before others; the rest as it came."""
     event = output.event
