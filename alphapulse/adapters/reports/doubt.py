@@ -33,7 +33,7 @@ def _monte_carlo(drawn: MonteCarlo) -> Sheet:
         return nothing(name, title, f"No trades to draw anew: nothing to draw.{sentence(drawn.note)}")
     caption = (
         f"{plural(drawn.runs, 'run')}, seed {drawn.seed}. Bands lie between quantiles of the equity of all "
-        "runs after so many of their trades; the black line is what happened. It says how wide luck is for "
+        "runs after so many of their trades; the one line is what happened. It says how wide luck is for "
         "trades like these, not that the next ones will be like them."
     )
     caption += sentence(drawn.note)

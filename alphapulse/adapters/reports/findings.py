@@ -26,7 +26,7 @@ def verdict(report: BacktestReport) -> str:
         )
     earned = _figure(report, _EXPECTANCY)
     if earned is None or earned.value is None or earned.low is None or earned.low <= 0:
-        return f"No edge found: {_with_interval(earned)} a signal after costs, which does not lie above 0."
+        return f"No edge found: {_with_interval(earned)} a signal after costs: it may be nothing."
     if search.deflated is None:
         return (
             f"{_with_interval(earned)} a signal after costs, but what that is worth among "
@@ -98,7 +98,8 @@ def _searched(report: BacktestReport) -> Iterator[str]:
     if search.deflated is not None:
         text += (
             f": best Sharpe ratio {number(search.best_sharpe, 3)} a day ({search.best}), "
-            f"{number(search.expected_best, 3)} would be the best of so many without skill"
+            f"{number(search.expected_best, 3)} would be the best of so many without skill, so it is more than luck "
+            f"with a probability of {share(search.deflated, 1)}"
         )
     yield f"{text}. Every one counts, also those that were tried before and not liked."
     if search.overfit is not None:
