@@ -98,8 +98,8 @@ def _searched(report: BacktestReport) -> Iterator[str]:
     if search.deflated is not None:
         text += (
             f": best Sharpe ratio {number(search.best_sharpe, 3)} a day ({search.best}), "
-            f"{number(search.expected_best, 3)} would be the best of so many without skill, so it is more than luck "
-            f"with a probability of {share(search.deflated, 1)}"
+            f"{number(search.expected_best, 3)} would be the best of so many without skill, so it is "
+            f"more than luck with a probability of {share(search.deflated, 1)}"
         )
     yield f"{text}. Every one counts, also those that were tried before and not liked."
     if search.overfit is not None:
