@@ -80,8 +80,12 @@ class Rule(ABC):
     def vote(self, view: View) -> Vote:
         with np.errstate(all="ignore"):
             signed = self.signed(view)
-        vote = Vote.of(signed, lambda row: self.words(view, row) if vote.direction[row] else (), self.version)
-        return vote
+
+        def reasons(row: int) -> Sequence[str]:
+            # Of what was signed, not of the vote: that would hold itself, and rows of years wait to be freed.
+            return self.words(view, row) if abs(signed[row]) > 0.0 else ()
+
+        return Vote.of(signed, reasons, self.version)
 
 
 def voter(name: str, title: str, *, model: str = "", **takes: Number) -> Callable[[type[Rule]], type[Rule]]:

@@ -1,5 +1,6 @@
 """What every voter keeps to, found by discovery: a new one is a class in a module of ``voters``."""
 
+import gc
 from collections.abc import Callable, Sequence
 from functools import cache
 
@@ -98,6 +99,24 @@ def test_rows_alone_in_pieces_and_in_another_order_get_the_bytes_they_get_togeth
 
 def test_no_rows_get_no_votes(kind):
     assert_sound(everybody()[kind.name].vote(whole().take(slice(0, 0))), 0)
+
+
+def test_a_vote_is_freed_with_the_last_who_holds_it(kind):
+    """Not when the collector comes by: a vote holds the rows of a page, and years are read page by page."""
+    voter, view = everybody()[kind.name], whole()
+    gc.collect()
+    gc.disable()
+    try:
+        before = _votes()
+        for row in range(0, len(view), 1_000):
+            voter.vote(view).reasons(row)
+        assert _votes() == before
+    finally:
+        gc.enable()
+
+
+def _votes() -> int:
+    return sum(isinstance(each, Vote) for each in gc.get_objects())
 
 
 def with_values(view: View, values: Floats) -> View:
