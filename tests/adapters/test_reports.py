@@ -14,7 +14,7 @@ import pytest
 
 from alphapulse.adapters.reports import writing
 from alphapulse.adapters.reports.belief import apart, reliability_sheet
-from alphapulse.adapters.reports.credit import MAX_PARTS, attribution_sheet, shown
+from alphapulse.adapters.reports.credit import MAX_PARTS, attribution_sheet
 from alphapulse.adapters.reports.doubt import overfit_sheet, widest
 from alphapulse.adapters.reports.findings import FEW, findings, verdict
 from alphapulse.adapters.reports.money import MAX_POINTS, equity_sheet, months_sheet, thinned
@@ -248,8 +248,8 @@ def test_a_long_curve_is_thinned_to_a_limit_that_keeps_its_extremes() -> None:
 def test_parts_beyond_the_limit_are_summed_and_the_sum_stays() -> None:
     held = report_of(5).attribution[1]
     assert len(held.parts) == 40
-    parts, others = shown(held.parts)
-    assert (len(parts), others) == (MAX_PARTS, 40 - MAX_PARTS + 1)
+    parts = held.at_most(MAX_PARTS)
+    assert len(parts) == MAX_PARTS
     assert sum(part.contribution for part in parts) == pytest.approx(held.total, abs=1e-12)
     assert parts[-1].key == "17 others"
 

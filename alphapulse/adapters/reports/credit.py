@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from alphapulse.adapters.reports.style import BAD, GOOD, INK, MUTED, OTHER, Sheet, nothing, percent, printable
 from alphapulse.adapters.reports.words import plural, sentence, signed
-from alphapulse.domain.performance.figures import Attribution, Part
+from alphapulse.domain.performance.figures import Attribution, Part, at_most
 
 MAX_PARTS = 24  # drawn: those with the largest contributions either way; the others are summed
 BY = {
@@ -22,14 +22,15 @@ def attribution_sheet(attribution: Attribution, *, name: str = "") -> Sheet:
     title = f"Attribution by {BY.get(attribution.by, attribution.by)}"
     if not attribution.parts:
         return nothing(name, title, "No signals that were resolved: there is nothing to credit anybody with.")
-    parts, others = shown(_in_order(attribution))
+    parts = at_most(_in_order(attribution), MAX_PARTS)
     caption = (
         f"{plural(attribution.trades, 'trade')}; the bars sum to {signed(attribution.total)} of the equity "
         "at the beginning, after fees and slippage. Lines: 95 % intervals."
     )
     if any(part.without is not None for part in attribution.parts):
         caption += " Diamonds: what the whole would lose without it (leave-one-out); these need not sum."
-    if others:
+    if len(attribution.parts) > MAX_PARTS:
+        others = len(attribution.parts) - MAX_PARTS + 1
         caption += f" The {others} smallest are summed in the last bar."
     caption += sentence(attribution.note)
     height = 1.3 + 0.3 * len(parts)
@@ -41,23 +42,6 @@ def _in_order(attribution: Attribution) -> Sequence[Part]:
     if attribution.by == "hour":
         return sorted(attribution.parts, key=lambda part: part.key.zfill(2))
     return attribution.parts
-
-
-def shown(parts: Sequence[Part], most: int = MAX_PARTS) -> tuple[Sequence[Part], int]:
-    """At most ``most`` of them, the rest as one with their sum, and how many those are."""
-    if len(parts) <= most:
-        return parts, 0
-    largest = sorted(parts, key=lambda part: -abs(part.contribution))[: most - 1]
-    kept = {part.key for part in largest}
-    rest = [part for part in parts if part.key not in kept]
-    summed = Part(
-        key=f"{len(rest)} others",
-        trades=0,  # a trade may be in several of them
-        contribution=sum(part.contribution for part in rest),
-        share=sum(part.share for part in rest),
-        r=sum(part.r for part in rest),
-    )
-    return [*(part for part in parts if part.key in kept), summed], len(rest)
 
 
 def _label(part: Part) -> str:

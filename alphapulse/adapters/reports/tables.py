@@ -37,10 +37,11 @@ def _row(cells: Row, tag: str, words: Collection[int]) -> str:
 def figures(performance: Performance) -> str:
     rows = []
     for each in performance.figures:
-        interval = f"{number(each.low)} to {number(each.high)}" if each.low is not None else UNKNOWN
-        unit = "" if each.value is None else UNITS.get(each.unit, each.unit)
+        told = share if each.in_percent else number
+        interval = f"{told(each.low)} to {told(each.high)}" if each.low is not None else UNKNOWN
+        unit = "" if each.value is None or each.in_percent else UNITS.get(each.unit, each.unit)
         rows.append((
-            each.title, f"{number(each.value)} {unit}".strip(), interval, number(each.sample),
+            each.title, f"{told(each.value)} {unit}".strip(), interval, number(each.sample),
             number(each.effective, 3) if each.effective else UNKNOWN, each.note,
         ))  # fmt: skip
     head = ("figure", "value", "95 % interval", "n", "n effective", "note")

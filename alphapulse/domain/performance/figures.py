@@ -1,6 +1,7 @@
 """What performance reports are made of. Plain data: read by GraphQL, commands, reports and trials alike."""
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -106,16 +107,21 @@ class Attribution(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
     def at_most(self, most: int) -> tuple[Part, ...]:
-        """The ``most`` parts that made the largest difference, the last one the sum of all others."""
-        if len(self.parts) <= most:
-            return self.parts
-        largest = {p.key for p in sorted(self.parts, key=lambda p: -abs(p.contribution))[: most - 1]}
-        rest = [part for part in self.parts if part.key not in largest]
-        others = Part(
-            key=f"{len(rest)} others",
-            trades=0,  # a trade may be in several of them
-            contribution=math.fsum(part.contribution for part in rest),
-            share=math.fsum(part.share for part in rest),
-            r=math.fsum(part.r for part in rest),
-        )
-        return (*(part for part in self.parts if part.key in largest), others)
+        """See ``at_most``."""
+        return at_most(self.parts, most)
+
+
+def at_most(parts: Sequence[Part], most: int) -> tuple[Part, ...]:
+    """The ``most`` parts that made the largest difference, in their order, the last one the sum of others."""
+    if len(parts) <= most:
+        return tuple(parts)
+    largest = {part.key for part in sorted(parts, key=lambda p: -abs(p.contribution))[: most - 1]}
+    rest = [part for part in parts if part.key not in largest]
+    others = Part(
+        key=f"{len(rest)} others",
+        trades=0,  # a trade may be in several of them
+        contribution=math.fsum(part.contribution for part in rest),
+        share=math.fsum(part.share for part in rest),
+        r=math.fsum(part.r for part in rest),
+    )
+    return (*(part for part in parts if part.key in largest), others)
