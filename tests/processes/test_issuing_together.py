@@ -35,10 +35,12 @@ def check_numbers(found: Sequence[SignalIssued], count: int) -> None:
 async def test_two_deciders_issue_signals_of_one_strategy_gapless_and_none_twice(database_url: str) -> None:
     async with PostgresEventStore(database_url) as one, PostgresEventStore(database_url) as two:
         given = {one: outputs(BTC, 200), two: outputs(ETH, 200)}
+        both = asyncio.Barrier(2)  # else the machine decides how much they get in each other's way
 
         async def write(store: PostgresEventStore) -> None:
             issuer = Issuer(store, replace(STRATEGY, parts=2))
             for first in range(0, 1_000, 10):
+                await both.wait()
                 await issuer.issue(given[store][first : first + 10])
 
         await asyncio.gather(write(one), write(two))

@@ -151,7 +151,8 @@ def test_a_value_outside_its_bounds_is_caught(register: Register) -> None:
 
 
 def test_an_input_that_was_not_declared_is_caught(register: Register) -> None:
-    bad = world(register(high))
+    company = Spec.of("willr")  # highs are kept for it: alone, what is not declared is not even there
+    bad = world(Plan([*register(high).specs, company]))
     with caught():
         contract.test_an_input_that_is_not_declared_changes_nothing(bad)
 
