@@ -1,5 +1,6 @@
 """Health tells how far behind everything is, and is not ready when answers are not fresh."""
 
+import re
 from typing import Any
 
 from alphapulse.graphql.health import Health, Thresholds
