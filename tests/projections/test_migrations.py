@@ -16,7 +16,10 @@ from alphapulse.processes.rebuilding import open_rebuilder
 from alphapulse.projections.checkpoint import metadata
 
 # The log's own: no read models, made by SQL that metadata cannot say.
-OF_THE_LOG = {"stored_events", "notification_tracking", "leases", "alembic_version"}
+OF_THE_LOG = {
+    *("stored_events", "notification_tracking", "leases", "alembic_version"),
+    *("log_seals", "log_nodes", "log_signal_counts", "log_receipts", "log_sweep", "log_faults"),
+}
 
 
 def differences_from_metadata(url: str) -> list[Any]:

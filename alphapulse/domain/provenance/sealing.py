@@ -1,0 +1,218 @@
+"""Sealing: the next events of the log become leaves, and a checkpoint says so under a signature.
+
+One seal is one commit: leaves, nodes, counts and checkpoint are there together or not at all, and each
+follows the one before it without a gap.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from alphapulse.domain.ports import Fence, StoredRecord
+from alphapulse.domain.provenance.checkpoint import Checkpoint, Counts
+from alphapulse.domain.provenance.leaf import SALT_BYTES, commitment_of, leaf_of
+from alphapulse.domain.provenance.merkle import HASH_BYTES, Frontier, Node
+from alphapulse.domain.provenance.notes import Signer
+
+MAX_LEAVES_A_SEAL = 1_000
+MAX_LEAVES_A_PAGE = 10_000
+TILE_LEVELS = 8  # a tile holds 2**8 hashes; what stands in tiles above the leaves has a level of 8, 16, ...
+ERASED = bytes(SALT_BYTES)  # stands where a salt was deleted
+_ISSUED = "signal.issued."
+_SIGNALS = "signals-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaves:
+    """Some leaves in a row; salts, commitments and hashes one behind the other, 16, 32 and 32 bytes each."""
+
+    first: int
+    positions: Sequence[int]
+    salts: bytes
+    commitments: bytes
+    hashes: bytes
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def salt(self, leaf: int) -> bytes | None:
+        """None where it was deleted: the payload can no longer be shown to be the one."""
+        at = (leaf - self.first) * SALT_BYTES
+        found = self.salts[at : at + SALT_BYTES]
+        return None if found == ERASED else found
+
+    def commitment(self, leaf: int) -> bytes:
+        return self.commitments[(leaf - self.first) * HASH_BYTES :][:HASH_BYTES]
+
+    def hash(self, leaf: int) -> bytes:
+        return self.hashes[(leaf - self.first) * HASH_BYTES :][:HASH_BYTES]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seal:
+    """What one act of sealing adds. ``after`` is the last position sealed before it; 0 at the beginning."""
+
+    after: int
+    leaves: Leaves
+    nodes: Sequence[tuple[Node, bytes]]  # completed by it, of levels 8, 16, ...
+    counts: Mapping[str, int]  # of strategies that issued signals among these leaves, with all before them
+    root: bytes
+    note: str  # the signed checkpoint
+
+    @property
+    def size(self) -> int:
+        """Leaves of the tree after it."""
+        return self.leaves.first + len(self.leaves)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A signed checkpoint as it was recorded, and the position of the last event that it holds."""
+
+    size: int
+    root: bytes
+    note: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What an anchor gave for the checkpoint of ``size`` leaves.
+
+    ``time`` is the anchor's own, in µs since 1970 UTC; None while it has not settled.
+    """
+
+    size: int
+    anchor: str  # as it is configured
+    kind: str
+    time: int | None
+    data: bytes
+
+
+class SealedLog(Protocol):
+    """Reads what was sealed. Every method raises StoreUnavailable when the store does not answer in time."""
+
+    async def sealed(self, *, size: int | None = None) -> Sealed | None:
+        """The newest checkpoint, or the first with at least ``size`` leaves; None where there is none."""
+        ...
+
+    async def sealed_by(self, position: int) -> Sealed | None:
+        """The last checkpoint that holds no event after ``position``."""
+        ...
+
+    async def leaves(self, lo: int, hi: int) -> Leaves:
+        """Leaves ``lo`` to ``hi``, that one not included, of those that are sealed.
+
+        Raises:
+            ValueError: these are more than MAX_LEAVES_A_PAGE, or no range.
+        """
+        ...
+
+    async def nodes(self, wanted: Collection[Node]) -> Mapping[Node, bytes]:
+        """The hash of each node.
+
+        Raises:
+            KeyError: one is not complete yet; says which.
+        """
+        ...
+
+    async def leaf_after(self, position: int) -> int:
+        """The first leaf whose event is after ``position``; the size of the tree where there is none."""
+        ...
+
+    async def counts(self, size: int) -> Counts:
+        """What the checkpoint of ``size`` leaves commits to."""
+        ...
+
+    async def receipts(self, lo: int, hi: int) -> Sequence[Receipt]:
+        """What anchors gave for checkpoints of ``lo`` to ``hi`` leaves, in order of size, at most 10,000."""
+        ...
+
+
+class SealWriter(Protocol):
+    async def append(self, seal: Seal, *, fence: Fence) -> None:
+        """Commit ``seal`` behind the last one. Doing it twice is doing it once.
+
+        Raises:
+            OutOfPlace: it does not follow the last seal, or its positions are not those of the log.
+            FencedOut: ``fence`` is no longer held.
+            StoreUnavailable: see SealedLog; it may be written.
+        """
+        ...
+
+    async def keep(self, receipt: Receipt) -> None:
+        """Record what an anchor gave. The same again changes nothing."""
+        ...
+
+
+class OutOfPlace(Exception):
+    """The seal does not follow what is sealed: read the tree again."""
+
+
+@dataclass(slots=True)
+class Tree:
+    """How far the log is sealed, as the one who goes on with it remembers."""
+
+    frontier: Frontier
+    position: int  # of the last event
+    counts: Mapping[str, int]
+
+    @property
+    def size(self) -> int:
+        return self.frontier.size
+
+
+def seal(tree: Tree, records: Sequence[StoredRecord], salts: bytes, origin: str, signer: Signer) -> Seal:
+    """The seal over the next ``records``, 1 to MAX_LEAVES_A_SEAL, with 16 random bytes of ``salts`` for each.
+
+    ``tree`` stays as it is: see ``grown``.
+    """
+    if not 1 <= len(records) <= MAX_LEAVES_A_SEAL or len(salts) != SALT_BYTES * len(records):
+        raise ValueError(f"{len(records)} events and {len(salts)} bytes of salts for one seal")
+    frontier, nodes, hashes, commitments = tree.frontier.copy(), [], [], []
+    for i, record in enumerate(records):
+        commitment = commitment_of(salts[i * SALT_BYTES : (i + 1) * SALT_BYTES], record.state)
+        leaf = leaf_of(record, commitment).hash()
+        commitments.append(commitment)
+        hashes.append(leaf)
+        nodes += [(node, value) for node, value in frontier.append(leaf) if not node.level % TILE_LEVELS]
+    counts = _counted(tree.counts, records)
+    checkpoint = Checkpoint(
+        origin=origin,
+        size=frontier.size,
+        root=frontier.root(),
+        extensions=(Counts({**tree.counts, **counts}).line(),),
+    )
+    return Seal(
+        after=tree.position,
+        leaves=Leaves(
+            first=tree.size,
+            positions=[record.position for record in records],
+            salts=salts,
+            commitments=b"".join(commitments),
+            hashes=b"".join(hashes),
+        ),
+        nodes=nodes,
+        counts=counts,
+        root=checkpoint.root,
+        note=str(checkpoint.sign(signer)),
+    )
+
+
+def grown(tree: Tree, done: Seal) -> Tree:
+    """``tree`` after a seal that is committed."""
+    frontier = tree.frontier.copy()
+    for leaf in range(done.leaves.first, done.size):
+        frontier.append(done.leaves.hash(leaf))
+    return Tree(frontier, done.leaves.positions[-1], {**tree.counts, **done.counts})
+
+
+def _counted(before: Mapping[str, int], records: Sequence[StoredRecord]) -> Mapping[str, int]:
+    """New counts of the strategies with signals among ``records``."""
+    issued = Counter(
+        record.stream.removeprefix(_SIGNALS)
+        for record in records
+        if record.name.startswith(_ISSUED) and record.stream.startswith(_SIGNALS)
+    )
+    return {name: before.get(name, 0) + count for name, count in issued.items()}
