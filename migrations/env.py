@@ -14,8 +14,15 @@ from sqlalchemy import MetaData, NullPool, create_engine, text
 from alphapulse import projections
 from alphapulse.adapters.database import MIGRATION_LOCK, sqlalchemy_url
 
-# Written in SQL by migration 0001, with its functions; no read model declares them.
-LOG_TABLES = {"stored_events", "notification_tracking", "leases"}
+# Written in SQL by migrations 0001 and 0008, with their functions; no read model declares them.
+LOG_TABLES = {"stored_events", "notification_tracking", "leases"} | {
+    "log_seals",
+    "log_nodes",
+    "log_signal_counts",
+    "log_receipts",
+    "log_sweep",
+    "log_faults",
+}
 
 
 def _metadata() -> MetaData:

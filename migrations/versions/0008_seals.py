@@ -112,17 +112,20 @@ CREATE FUNCTION seal_append(
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE
     new_size constant bigint := first + cardinality(events);
+    is_held boolean;
     last log_seals;
     held bigint[];
 BEGIN
-    -- The row lock makes a new holder wait until this commit is done or undone.
-    PERFORM 1 FROM leases l WHERE l.name = lease AND l.epoch = held_epoch FOR SHARE;
-    IF NOT FOUND THEN
-        RETURN QUERY SELECT 'fenced', format('lease %s, epoch %s', lease, held_epoch);
-        RETURN;
-    END IF;
+    -- The row lock makes a new holder wait until this commit is done or undone, and so does a repeat whose
+    -- first attempt is still under way.
+    PERFORM 1 FROM leases l WHERE l.name = lease AND l.epoch = held_epoch FOR NO KEY UPDATE;
+    is_held := FOUND;
     IF EXISTS (SELECT FROM log_seals s WHERE s.size = new_size AND s.note = new_note) THEN
         RETURN QUERY SELECT 'repeat', NULL;
+        RETURN;
+    END IF;
+    IF NOT is_held THEN
+        RETURN QUERY SELECT 'fenced', format('lease %s, epoch %s', lease, held_epoch);
         RETURN;
     END IF;
     SELECT * INTO last FROM log_seals s ORDER BY s.size DESC LIMIT 1;

@@ -13,6 +13,7 @@ from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper
 
 _HEAD = Struct("!iiiii")  # dimensions, any nulls, element type, length, lower bound
+_EMPTY = Struct("!iii")  # no dimension, no nulls, element type
 _LENGTH = Struct("!i")
 _NULL = _LENGTH.pack(-1)
 _INT4, _INT8 = Struct("!ii"), Struct("!iq")
@@ -71,7 +72,8 @@ def register(context: AdaptContext) -> None:
 
 
 def _head(array: type, values: Sequence[object]) -> bytes:
-    assert values, "an empty array has another form; nothing here sends one"
+    if not values:
+        return _EMPTY.pack(0, 0, _OIDS[array][1])
     return _HEAD.pack(1, 1, _OIDS[array][1], len(values), 1)
 
 

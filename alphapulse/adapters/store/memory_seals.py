@@ -26,10 +26,10 @@ class MemorySeals:
         self.kept: list[Receipt] = []
 
     async def append(self, seal: Seal, *, fence: Fence) -> None:
-        if not self._leases.is_held(fence):
-            raise FencedOut(f"lease {fence.lease}, epoch {fence.epoch}")
         if any(done.note == seal.note for done in self.seals):
             return
+        if not self._leases.is_held(fence):
+            raise FencedOut(f"lease {fence.lease}, epoch {fence.epoch}")
         size, position = (self.seals[-1].size, self.seals[-1].leaves.positions[-1]) if self.seals else (0, 0)
         if (seal.leaves.first, seal.after) != (size, position):
             raise OutOfPlace(f"leaf {seal.leaves.first} after position {seal.after}, not {size}, {position}")
