@@ -7,6 +7,7 @@ import msgspec
 
 from alphapulse.adapters.reports import tables
 from alphapulse.adapters.reports.findings import findings, verdict
+from alphapulse.adapters.reports.inline import rules_of
 from alphapulse.adapters.reports.style import PALETTE, Sheet, inline_of
 from alphapulse.adapters.reports.words import sentence
 from alphapulse.domain.backtest.results import BacktestReport
@@ -35,40 +36,42 @@ def report_page(report: BacktestReport, sheets: Sequence[Sheet]) -> str:
     strategy = report.configuration
     notes = [sentence(note).strip() for note in report.notes]
     said = "".join(f"<li>{escape(each)}</li>" for each in [*findings(report), *notes])
+    pictures, rules = _pictures(sheets)
     body = f"""<h1>Backtest of {escape(strategy.name)}, version {strategy.version}</h1>
 <p class=verdict>{escape(verdict(report))}</p><ul>{said}</ul>
 <h2>What was run</h2>{tables.facts(report)}{tables.sources(report) if report.source.files else ""}
 <h2>Figures of the signals</h2>{_figures(report.performance)}
 <h2>Figures of all candidates, gate or no gate</h2>
 <p class=note>Not traded, and not claimed: it is what the gate chose from.</p>{_figures(report.candidates)}
-<h2>Pictures</h2>{"".join(_picture(sheet) for sheet in sheets)}
+<h2>Pictures</h2>{pictures}
 {_attributions(report.attribution)}{_walks(report)}{_search(report)}
 <h2>Why candidates were refused</h2>
 <p class=note>A candidate may have several reasons.</p>{tables.refusals(report)}
 <h2>The configuration</h2><details><summary>all of it, as JSON</summary>
 <pre>{escape(_json(strategy))}</pre></details>"""
-    return _page(f"Backtest of {strategy.name}", body)
+    return _page(f"Backtest of {strategy.name}", body, rules)
 
 
 def performance_page(performance: Performance, sheets: Sequence[Sheet]) -> str:
     title = f"Performance of {performance.of}"
-    pictures = "".join(_picture(sheet) for sheet in sheets)
-    return _page(title, f"<h1>{escape(title)}</h1>{_figures(performance)}{pictures}")
+    pictures, rules = _pictures(sheets)
+    return _page(title, f"<h1>{escape(title)}</h1>{_figures(performance)}{pictures}", rules)
 
 
 def attribution_page(attribution: Attribution, sheet: Sheet) -> str:
-    body = f"<h1>{escape(sheet.title)}</h1>{_picture(sheet)}{tables.attribution(attribution)}"
-    return _page(sheet.title, body)
+    picture, rules = _pictures([sheet])
+    body = f"<h1>{escape(sheet.title)}</h1>{picture}{tables.attribution(attribution)}"
+    return _page(sheet.title, body, rules)
 
 
-def _page(title: str, body: str) -> str:
+def _page(title: str, body: str, rules: str) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{_ALLOWED}">
 <link rel="icon" href="data:,"><meta name="color-scheme" content="light dark">
 <style>:root{{{_colours(0)}}}
-@media (prefers-color-scheme: dark){{:root{{{_colours(1)}}}}}{_STYLE}</style></head>
+@media (prefers-color-scheme: dark){{:root{{{_colours(1)}}}}}{_STYLE}{rules}</style></head>
 <body>{body}</body></html>
 """
 
@@ -77,12 +80,21 @@ def _colours(which: int) -> str:
     return "".join(f"--{name}:{shown[which]};" for name, shown in PALETTE.items())
 
 
-def _picture(sheet: Sheet) -> str:
+def _pictures(sheets: Sequence[Sheet]) -> tuple[str, str]:
+    """All of them, and the style sheet that they need together."""
+    classes = dict[str, str]()
+    drawn = "".join(_picture(sheet, classes) for sheet in sheets)
+    return drawn, rules_of(classes)
+
+
+def _picture(sheet: Sheet, classes: dict[str, str]) -> str:
     title, caption = escape(sheet.title), escape(sheet.caption)
     begin = f'<figure id="{escape(sheet.name)}"><h3>{title}</h3>'
     if sheet.blank:
         return f"{begin}<p>{caption}</p></figure>"
-    drawing = inline_of(sheet).replace("<svg ", f'<svg role="img" aria-label="{title}. {caption}" ', 1)
+    drawing = inline_of(sheet, classes).replace(
+        "<svg ", f'<svg role="img" aria-label="{title}. {caption}" ', 1
+    )
     return f"{begin}{drawing}<figcaption>{caption}</figcaption></figure>"
 
 

@@ -4,7 +4,6 @@ The same sheet gives the same bytes: nothing in a file tells when or where it wa
 for one of the page's own, so that a picture inside a page follows light and dark.
 """
 
-import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from matplotlib import dates
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import PercentFormatter
+
+from alphapulse.adapters.reports.inline import inlined
 
 PAPER, INK, MUTED, GRID = "#fdfdfc", "#22262f", "#667085", "#e4e7ec"
 LINE, OTHER, GOOD, BAD, AMBER, GREY = "#2962ff", "#8e24aa", "#1f9d8f", "#e5484d", "#f5a300", "#8a99a8"
@@ -31,8 +32,8 @@ WIDTH_IN, DPI = 10.0, 120
 MAX_NAME = 44  # characters of a name that are drawn
 _CAPTION_WIDTH = 168  # characters
 _LOOK: Any = {
-    "svg.hashsalt": "alphapulse", "svg.fonttype": "path", "path.simplify": True, "font.size": 9,
-    "font.family": "DejaVu Sans", "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlecolor": INK,
+    "svg.hashsalt": "alphapulse", "path.simplify": True, "font.size": 9, "font.family": "DejaVu Sans",
+    "axes.titlesize": 10, "axes.titlelocation": "left", "axes.titlecolor": INK,
     "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.facecolor": "none", "axes.grid": True,
     "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "grid.color": GRID,
     "grid.linewidth": 0.6, "text.color": INK, "xtick.color": MUTED, "ytick.color": MUTED,
@@ -81,24 +82,17 @@ def svg_of(sheet: Sheet) -> bytes:
     return _drawn(sheet, "svg", titled=True)
 
 
-def inline_of(sheet: Sheet) -> str:
+def inline_of(sheet: Sheet, classes: dict[str, str]) -> str:
     """An svg element for a page that has title and caption itself: its colours are the page's variables.
 
-    Its ids begin with the sheet's name, so that many of them can stand in one page.
+    Its ids begin with the sheet's name, so that many of them can stand in one page. ``classes``: see inlined.
     """
-    text = _drawn(sheet, "svg", titled=False).decode()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{sheet.name}-", text)
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1">', text, count=1)
-    for name, (light, _) in PALETTE.items():
-        text = text.replace(light, f"var(--{name})")
-    return text
+    colours = {light: f"var(--{name})" for name, (light, _) in PALETTE.items()}
+    return inlined(_drawn(sheet, "svg", titled=False, fonts="none"), sheet.name, colours, classes)
 
 
-def _drawn(sheet: Sheet, form: str, *, titled: bool) -> bytes:
-    with matplotlib.rc_context(_LOOK):
+def _drawn(sheet: Sheet, form: str, *, titled: bool, fonts: str = "path") -> bytes:
+    with matplotlib.rc_context({**_LOOK, "svg.fonttype": fonts}):
         room = 0.75 if titled else 0.0
         figure = Figure(figsize=(WIDTH_IN, sheet.height_in + room), layout="constrained", facecolor=PAPER)
         sheet.paint(figure)
