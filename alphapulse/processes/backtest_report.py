@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from alphapulse import __version__
+from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.backtest import monte_carlo as mc
 from alphapulse.domain.backtest.results import (
     ANCHORED,
@@ -184,9 +185,15 @@ def _belief(tried: Tried, cells: Sequence[Cell], best: Cell, overfit: Overfit | 
         expected_best=tried.expected_best,
         deflated=tried.deflated,
         overfit=overfit.probability if overfit else None,
-        logits=tuple(overfit.logits.tolist()) if overfit else (),
+        logits=_counted(overfit.logits) if overfit else (),
         note="" if overfit else "the probability of overfitting needs several configurations that traded",
     )
+
+
+def _counted(values: Floats) -> tuple[tuple[float, int], ...]:
+    """There are as many different ones as ranks, however many splits there were."""
+    different, counts = np.unique(values, return_counts=True)
+    return tuple(zip(different.tolist(), counts.tolist(), strict=True))
 
 
 def _overfit(ledgers: Ledgers, range_: tuple[int, int], risk: float) -> Overfit | None:

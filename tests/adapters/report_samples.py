@@ -149,10 +149,12 @@ def search_of(rng: np.random.Generator, trades: int, name: str) -> Search:
     )  # fmt: skip
     if trades < 10:
         return Search(trials=37, cells=cells, note="Too few daily returns.")
-    logits = np.append(rng.normal(-0.3, 1.5, 252), 0.0)
+    logits = np.log(np.arange(1, 13) / np.arange(12, 0, -1))
+    counts = rng.multinomial(252, np.arange(12, 0, -1) / 78)
     return Search(
         trials=37, cells=cells, best=cells[0].name, best_sharpe=0.08, expected_best=0.11, deflated=0.21,
-        overfit=float(np.mean(logits <= 0)), logits=tuple(logits.tolist()),
+        overfit=float(counts[logits <= 0].sum() / 252),
+        logits=tuple(zip(logits.tolist(), counts.tolist(), strict=True)),
     )  # fmt: skip
 
 

@@ -23,8 +23,14 @@ from alphapulse.adapters.reports.page import report_page
 from alphapulse.adapters.reports.style import MAX_NAME, inline_of, png_of, printable, svg_of
 from alphapulse.adapters.reports.tables import MAX_ROWS, table
 from alphapulse.adapters.reports.words import UNKNOWN, moment, number
-from alphapulse.adapters.reports.writing import draw_attribution, draw_performance, sheets_of, write_report
-from alphapulse.domain.backtest.results import BacktestReport, Fan, Scatter
+from alphapulse.adapters.reports.writing import (
+    DIGITS,
+    draw_attribution,
+    draw_performance,
+    sheets_of,
+    write_report,
+)  # fmt: skip
+from alphapulse.domain.backtest.results import MAX_SCATTER, BacktestReport, Fan, Scatter
 from alphapulse.domain.decision.intervals import win_rate_interval
 from alphapulse.domain.performance.figures import Figure, Performance, Point
 from tests.adapters.report_samples import DAY, HOSTILE, START, report_of, trades_of, unclaimed
@@ -96,7 +102,37 @@ def test_a_report_is_a_page_its_data_and_a_picture_of_each_thing(written: Sequen
 
 
 def test_the_data_is_the_report_itself(many: BacktestReport, written: Sequence[Path]) -> None:
-    assert msgspec.json.decode(written[1].read_bytes(), type=BacktestReport) == many
+    held = msgspec.json.decode(written[1].read_bytes(), type=BacktestReport)
+    assert (held.configuration, held.settings) == (many.configuration, many.settings)
+    found, expected = leaves_of(held), leaves_of(many)
+    measured = {key: value for key, value in expected.items() if isinstance(value, float)}
+    assert {key: found.pop(key) for key in measured} == pytest.approx(
+        measured, rel=10.0 ** (1 - DIGITS), abs=0
+    )
+    assert found == {key: value for key, value in expected.items() if key not in measured}
+
+
+def leaves_of(value: object, at: str = "") -> dict[str, object]:
+    """Every value that holds no others, by where it stands."""
+    if not isinstance(value, dict | list | tuple | msgspec.Struct):
+        return {at: value}
+    value = msgspec.to_builtins(value)
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    return {key: leaf for name, each in pairs for key, leaf in leaves_of(each, f"{at}/{name}").items()}
+
+
+def test_what_was_set_is_written_with_all_its_digits() -> None:
+    third = 1 / 3
+    report = msgspec.structs.replace(report_of(5), settings={"latency_ms": third})
+    report = msgspec.structs.replace(report, candidates=at_the_end(report.candidates, third))
+    held = msgspec.json.decode(writing.json_of(report), type=BacktestReport)
+    assert held.settings == {"latency_ms": third}
+    assert held.candidates.curve[-1].equity == 0.3333333
+
+
+def at_the_end(performance: Performance, equity: float) -> Performance:
+    last = msgspec.structs.replace(performance.curve[-1], equity=equity)
+    return msgspec.structs.replace(performance, curve=(*performance.curve[:-1], last))
 
 
 def test_the_page_is_well_formed_and_refers_to_nothing_outside_itself(page: str) -> None:
@@ -117,9 +153,25 @@ def test_pictures_in_one_page_do_not_share_ids(page: str) -> None:
 def test_pictures_take_their_colours_from_the_page_so_that_they_can_be_read_in_the_dark(page: str) -> None:
     pictures = re.findall(r"<svg .*?</svg>", page, re.DOTALL)
     assert len(pictures) == 14
-    assert all("var(--ink)" in each and "var(--paper)" in each for each in pictures)
-    assert not any("#22262f" in each or "#fdfdfc" in each for each in pictures)
+    ink = re.findall(r"\.(s\d+)\{[^}]*var\(--ink\)", page)
+    assert all(any(f'class="{name}"' in each for name in ink) for each in pictures)
+    assert page.count("#22262f") == page.count("#fdfdfc") == 1, "where the page says what its own colours are"
     assert "prefers-color-scheme: dark" in page
+
+
+def test_what_a_picture_says_is_text_that_can_be_searched_and_told_apart(page: str) -> None:
+    text = Checked(page).text
+    assert "net result (R)" in text
+    assert "a voter with quite a long name of its own i" in text
+    assert "DejaVuSans-" not in page
+
+
+def test_a_page_of_all_that_a_report_holds_is_no_burden() -> None:
+    """A dot is an element: with every one of them the page has some hundred kilobytes."""
+    report = report_of(MAX_SCATTER)
+    assert report.trades.left_out == 2 * MAX_SCATTER
+    assert len(report_page(report, sheets_of(report)).encode()) < 300_000
+    assert len(writing.json_of(report)) < 400_000
 
 
 def test_the_page_names_each_figure_and_each_picture(many: BacktestReport, page: str) -> None:
@@ -136,7 +188,7 @@ def test_the_same_report_gives_the_same_bytes(many: BacktestReport) -> None:
     one, other = scatter_sheet(many.trades), scatter_sheet(again.trades)
     assert png_of(one) == png_of(other)
     assert svg_of(one) == svg_of(other)
-    assert inline_of(one) == inline_of(other)
+    assert inline_of(one, {}) == inline_of(other, {})
     assert writing.json_of(many) == writing.json_of(again)
 
 
@@ -311,7 +363,9 @@ def test_lines_of_a_fan_are_named_where_they_can_be_told_apart() -> None:
 def test_overfitting_counts_a_logit_of_zero_to_the_lower_half() -> None:
     report = report_of(40)
     sheet = overfit_sheet(report.search)
-    share = np.mean(np.array(report.search.logits) <= 0)
+    share = sum(count for logit, count in report.search.logits if logit <= 0) / 252
+    assert sum(count for _, count in report.search.logits) == 252
+    assert "252 splits of the days" in sheet.caption
     assert f"{share * 100:.1f} %" in sheet.caption
 
 
@@ -381,17 +435,18 @@ def test_a_figure_that_cannot_be_said_shows_why() -> None:
     assert f"Sharpe{UNKNOWN}{UNKNOWN}0{UNKNOWN}fewer than two days" in text
 
 
-def test_where_there_is_no_room_signals_are_held_before_what_was_refused() -> None:
+def test_of_signals_and_of_what_was_refused_so_many_are_held_evenly_over_their_time() -> None:
     candidates = trades_of(np.random.default_rng(5), 50, "t", 0.0)
     held = Scatter.of(candidates, 80)
-    assert (len(held.decision), held.left_out) == (80, 120)
+    assert (len(held.decision), held.left_out) == (130, 70)
     assert sum(number > 0 for number in held.number) == 50
     assert list(held.closed) == sorted(held.closed)
     few = Scatter.of(candidates, 20)
-    assert all(number > 0 for number in few.number)
+    assert sum(number > 0 for number in few.number) == 20
+    assert len(few.number) == 40
     assert {1, 50} <= set(few.number)
-    assert "180 more are not held in the report." in scatter_sheet(few).caption
-    assert Scatter.of(candidates, 200).left_out == 0
+    assert "160 more are not held in the report" in scatter_sheet(few).caption
+    assert Scatter.of(candidates, 150).left_out == 0
 
 
 def test_claims_that_are_all_alike_are_one_point_and_can_be_read() -> None:

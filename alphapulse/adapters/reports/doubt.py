@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from alphapulse.adapters.reports.style import BAD, GREY, INK, LINE, MUTED, OTHER, Sheet, nothing, percent
 from alphapulse.adapters.reports.words import day, number, plural, sentence, share
+from alphapulse.domain.analysis.fields import Floats
 from alphapulse.domain.backtest.results import CrossValidation, Fan, Fold, MonteCarlo, Search, WalkForward
 
 _KINDS = {
@@ -170,8 +171,9 @@ def overfit_sheet(search: Search) -> Sheet:
         tried = plural(len(search.cells), "configuration")
         why = f"{tried} in this run: rank in sample cannot be held against rank out of sample."
         return nothing(name, title, why + sentence(search.note))
+    logits, counts = zip(*search.logits, strict=True)
     caption = (
-        f"{plural(len(search.logits), 'split')} of the days in two halves, {len(search.cells)} "
+        f"{plural(sum(counts), 'split')} of the days in two halves, {len(search.cells)} "
         "configurations. The logit of the rank that the best one of one half has in the other: at most 0 "
         "means in the lower half, the middle with it. Probability of overfitting = their share = "
         f"{share(search.overfit, 1)}. By combinatorially symmetric cross-validation (Bailey, Borwein, López "
@@ -180,7 +182,7 @@ def overfit_sheet(search: Search) -> Sheet:
 
     def paint(figure: Figure) -> None:
         axis = figure.subplots()
-        _histogram(axis, search.logits, split=0.0)
+        _histogram(axis, np.repeat(logits, counts), split=0.0)
         axis.axvline(0.0, color=MUTED, linewidth=1.0, linestyle="--")
         axis.set_xlabel("logit of the relative rank out of sample")
         axis.set_ylabel("splits")
@@ -188,7 +190,7 @@ def overfit_sheet(search: Search) -> Sheet:
     return Sheet(name, title, caption, paint)
 
 
-def _histogram(axis: Any, values: Sequence[float], split: float | None = None) -> None:
+def _histogram(axis: Any, values: Floats | Sequence[float], split: float | None = None) -> None:
     """Bars over ``values``, in another colour up to ``split``, which is then an edge."""
     low, high = min(values), max(values)
     bars = min(max(2 * round(len(values) ** 0.5), 6), 24)

@@ -103,7 +103,7 @@ def _searched(report: BacktestReport) -> Iterator[str]:
         )
     yield f"{text}. Every one counts, also those that were tried before and not liked."
     if search.overfit is not None:
-        splits = plural(len(search.logits), "split")
+        splits = plural(sum(count for _, count in search.logits), "split")
         yield f"Probability of overfitting {share(search.overfit, 1)}, from {splits}."
 
 

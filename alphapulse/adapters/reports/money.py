@@ -12,7 +12,7 @@ from alphapulse.adapters.reports.style import BAD, LINE, MUTED, PAPER, Sheet, da
 from alphapulse.adapters.reports.words import day, number, plural, share, signed
 from alphapulse.domain.performance.figures import Month, Performance, Point
 
-MAX_POINTS = 1_000  # drawn of a curve: its extremes are always among them
+MAX_POINTS = 800  # drawn of a curve: its extremes are always among them
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "year")
 _DIVERGING = ("#e2534f", "#f4f1ec", "#2a9f90")  # the same in light and dark: the text over them is dark
 

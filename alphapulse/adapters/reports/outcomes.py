@@ -22,7 +22,7 @@ from alphapulse.adapters.reports.style import (
 from alphapulse.adapters.reports.words import number, plural, share
 from alphapulse.domain.backtest.results import Scatter
 
-MAX_DOTS = 1_000  # drawn of the signals, and of what was refused
+MANY = 200  # from so many refused ones on their dots are small
 # Colour and shape say the same twice.
 _REASONS = {
     "target": (GOOD, "^"), "gap_target": (GOOD, ">"), "stop": (BAD, "v"), "gap_stop": (BAD, "<"),
@@ -38,8 +38,8 @@ def scatter_sheet(trades: Scatter, *, name: str = "outcomes") -> Sheet:
     claims = [claim for claim in trades.confidence if claim is not None]
     by_claim = len(claims) > 0 and max(claims) - min(claims) >= NEAR
     drawn = [i for i, claim in enumerate(trades.confidence) if claim is not None or not by_claim]
-    signals = _spread([i for i in drawn if trades.number[i] > 0])
-    refused = _spread([i for i in drawn if trades.number[i] == 0])
+    signals = [i for i in drawn if trades.number[i] > 0]
+    refused = [i for i in drawn if trades.number[i] == 0]
 
     def paint(figure: Figure) -> None:
         _scatter(figure.subplots(), trades, refused, signals, by_claim=by_claim)
@@ -48,7 +48,7 @@ def scatter_sheet(trades: Scatter, *, name: str = "outcomes") -> Sheet:
     caption = (
         f"{plural(issued, 'signal')} and {plural(len(trades.number) - issued, 'refused candidate')} whose "
         "outcome is known, net of fees and slippage, 1 R = what the stop risked. Filled: signals; faint: "
-        f"refused. Drawn: {number(len(signals))} signals, {number(len(refused))} refused, evenly in time."
+        "refused."
     )
     return Sheet(name, title, f"{caption}{_why(trades, claims, by_claim)}", paint, height_in=5.2)
 
@@ -63,14 +63,8 @@ def _why(trades: Scatter, claims: Sequence[float], by_claim: bool) -> str:
             what = f"All {number(len(claims))} that claimed anything claimed {share(claims[0], 1)}"
         said += f" {what}, so they lie by the day of their decision."
     if trades.left_out:
-        said += f" {number(trades.left_out)} more are not held in the report."
+        said += f" {number(trades.left_out)} more are not held in the report: those here lie evenly in time."
     return said
-
-
-def _spread(which: Sequence[int]) -> Sequence[int]:
-    if len(which) <= MAX_DOTS:
-        return which
-    return [which[i] for i in np.linspace(0, len(which) - 1, MAX_DOTS).astype(int).tolist()]
 
 
 def _scatter(
@@ -78,7 +72,7 @@ def _scatter(
 ) -> None:
     axis.axhline(0.0, color=MUTED, linewidth=0.8, linestyle="--")
     every = trades.confidence if by_claim else np.array(trades.opened, "datetime64[ns]")
-    _dots(axis, trades, every, refused, alpha=0.28, size=9 if len(refused) > MAX_DOTS // 5 else 22)
+    _dots(axis, trades, every, refused, alpha=0.28, size=9 if len(refused) > MANY else 22)
     _dots(axis, trades, every, signals, alpha=0.9, size=24)
     axis.set_ylabel("net result (R)")
     if by_claim:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,8 @@ from alphapulse.domain.performance.figures import Attribution, Performance
 
 # Pictures of which a report has as many as there are kinds.
 _OURS = re.compile(r"(attribution|equity|monte-carlo|walk-forward)(-[a-z_]+)?")
+DIGITS = 7  # of a figure in report.json: no interval is so narrow that more would say anything
+_SET = ("configuration", "settings")
 SUFFIXES = (".png", ".svg", ".html")
 
 
@@ -48,10 +51,29 @@ def write_report(report: BacktestReport, directory: Path) -> Sequence[Path]:
 
 
 def json_of(report: BacktestReport) -> bytes:
-    """The whole report, a line for each of its fields, in their order; mappings are sorted by their keys."""
+    """The whole report, a line for each of its fields, in their order; mappings are sorted by their keys.
+
+    What was measured is rounded to DIGITS significant ones; what was set is as it was set.
+    """
     encode = msgspec.json.Encoder(order="deterministic").encode
-    lines = (encode(name) + b": " + encode(getattr(report, name)) for name in report.__struct_fields__)
+    facts = {
+        name: value if name in _SET else _rounded(value)
+        for name, value in msgspec.to_builtins(report).items()
+    }
+    lines = (encode(name) + b": " + encode(value) for name, value in facts.items())
     return b"{\n" + b",\n".join(lines) + b"\n}\n"
+
+
+def _rounded(value: Any) -> Any:
+    match value:
+        case float():
+            return float(f"{value:.{DIGITS}g}")
+        case dict():
+            return {key: _rounded(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_rounded(each) for each in value]
+        case _:
+            return value
 
 
 def sheets_of(report: BacktestReport) -> Sequence[Sheet]:

@@ -24,7 +24,7 @@ from alphapulse.domain.performance.trades import Trades
 
 RUNS, MAX_RUNS = 1_000, 10_000
 MAX_STEPS = 50_000_000  # of all runs of a kind together: some seconds
-FAN_STEPS = 200
+FAN_STEPS = 101  # a step a per cent
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _AT_ONCE = 1 << 20  # numbers of one round of runs, so that memory has a bound
 

@@ -12,7 +12,8 @@ from alphapulse.domain.decision.strategy import StrategyDefined
 from alphapulse.domain.performance.figures import Attribution, Performance
 from alphapulse.domain.performance.trades import Trades
 
-MAX_SCATTER = 5_000  # trades that a report holds one by one; all of them can be decided again from the log
+# Signals that a report holds one by one, and as many refused candidates; the log decides all of them again.
+MAX_SCATTER = 500
 ROLLING, ANCHORED = "rolling", "anchored"
 
 
@@ -137,13 +138,14 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     best_sharpe: float | None = None  # per day
     expected_best: float | None = None  # of so many trials without any skill
     deflated: float | None = None  # probability that the best one is more than that
-    overfit: float | None = None  # probability of backtest overfitting: share of the ``logits`` that are <= 0
-    logits: tuple[float, ...] = ()  # of CSCV: the rank out of sample of the best in sample, one a split
+    overfit: float | None = None  # probability of backtest overfitting: share of splits whose logit is <= 0
+    # Of CSCV: the rank out of sample of the best in sample, each with the number of splits that found it.
+    logits: tuple[tuple[float, int], ...] = ()
     note: str = ""
 
 
 class Scatter(msgspec.Struct, frozen=True, kw_only=True):
-    """Resolved candidates as columns, in the order in which they closed; at most MAX_SCATTER of them."""
+    """Resolved candidates as columns, in the order in which they closed; at most MAX_SCATTER of a kind."""
 
     decision: tuple[str, ...]
     instrument: tuple[str, ...]
@@ -164,10 +166,9 @@ class Scatter(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, trades: Trades, most: int = MAX_SCATTER) -> "Scatter":
-        """Where there is no room for all: signals first, then refused ones, evenly over the time of each."""
+        """At most so many signals and so many that were refused; fewer of either lie evenly over its time."""
         signals, refused = np.flatnonzero(trades.number > 0), np.flatnonzero(trades.number == 0)
-        held = _evenly(signals, most)
-        kept = trades.take(np.sort(np.concatenate([held, _evenly(refused, most - len(held))])))
+        kept = trades.take(np.sort(np.concatenate([_evenly(signals, most), _evenly(refused, most)])))
         columns = {name: getattr(kept, name).tolist() for name in cls.__struct_fields__ if name != "left_out"}
         columns["confidence"] = [x if x == x else None for x in columns["confidence"]]
         return cls(**{n: tuple(c) for n, c in columns.items()}, left_out=len(trades) - len(kept))

@@ -32,7 +32,7 @@ def performance_of(
     since: int | None = None,
     until: int | None = None,
     year_days: float = 365.0,
-    curve_points: int = 2_000,
+    curve_points: int = 800,
     seed: int = SEED,
     draws: int = DRAWS,
 ) -> Performance:

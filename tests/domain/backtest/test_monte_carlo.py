@@ -127,7 +127,7 @@ def test_what_is_lost_stays_lost() -> None:
 
 
 def test_a_fan_begins_at_1_and_ends_at_the_band() -> None:
-    for count, points in ((2, 3), (150, 151), (1_000, 200)):
+    for count, points in ((2, 3), (50, 51), (1_000, 101)):
         found = mc.resampled(of_signals(one_by_one(1, count=count)), runs=20)
         fan = found.fan
         assert len(fan.shares) == len(fan.observed) == points

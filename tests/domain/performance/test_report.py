@@ -292,7 +292,7 @@ def test_a_hundred_thousand_candidates_fit_in_bounded_memory() -> None:
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert_honest(found)
-    assert len(found.curve) <= 2_000
+    assert len(found.curve) <= 800
     assert most < 200e6
 
 
