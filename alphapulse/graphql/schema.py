@@ -5,6 +5,7 @@ from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from alphapulse.graphql.audit_trail import AuditQuery, AuditSubscription
 from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
 from alphapulse.graphql.complex_events import ComplexEventQuery
@@ -39,6 +40,7 @@ class Query(
     DecisionQuery,
     RiskQuery,
     PerformanceQuery,
+    AuditQuery,
     LogQuery,
 ):
     pass
@@ -52,6 +54,7 @@ class Subscription(
     SignalSubscription,
     DecisionSubscription,
     CounterfactualSubscription,
+    AuditSubscription,
     LogSubscription,
 ):
     pass
