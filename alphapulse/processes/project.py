@@ -13,6 +13,7 @@ from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.ports import EventStore, LogSource
 from alphapulse.processes.once import Once
 from alphapulse.projections.attribution import Attribution
+from alphapulse.projections.audit_trail import Trail
 from alphapulse.projections.candles import Candles
 from alphapulse.projections.decisions import Decisions
 from alphapulse.projections.feature_quality import FeatureQuality
@@ -34,6 +35,7 @@ READ_MODELS: Mapping[str, AnyReadModel] = {
         Signals(),
         Performance(),
         Attribution(),
+        Trail(),
     )
 }
 

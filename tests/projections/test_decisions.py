@@ -1,4 +1,4 @@
-"""``decisions`` and ``signals``: the same rows whoever folds them, in whatever pieces, and however often."""
+"""``decisions``, ``signals`` and ``audit_trail``: the same rows whoever folds them, in whatever pieces, and however often."""
 
 import random
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from alphapulse.domain.decision.strategy import StrategyRetired
 from alphapulse.domain.decision.strategy import stream_of as strategy_stream
 from alphapulse.domain.ports import Envelope, NewEvent
 from alphapulse.projections import generations
+from alphapulse.projections.audit_trail import Trail
 from alphapulse.projections.decision_queries import Page, Wanted, decisions, outcomes, signals, strategies
 from alphapulse.projections.decisions import Decisions
 from alphapulse.projections.digest import digest, live_digest
@@ -28,7 +29,7 @@ from alphapulse.projections.signals import Signals
 from tests.decision_events import closed, decision, issued, like_sample, outcome, stream_of
 from tests.projections.conftest import World
 
-MODELS: Sequence[AnyReadModel] = (Decisions(), Signals())
+MODELS: Sequence[AnyReadModel] = (Decisions(), Signals(), Trail())
 STRATEGIES = ("trial", "other")
 
 
