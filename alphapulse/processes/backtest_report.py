@@ -25,8 +25,8 @@ from alphapulse.domain.backtest.selection import (
     BadSelection,
     Ledgers,
     Rule,
-    Sample,
     cross_validate,
+    daily_returns,
     walk_forward,
 )
 from alphapulse.domain.backtest.splits import (
@@ -200,10 +200,9 @@ def _overfit(ledgers: Ledgers, range_: tuple[int, int], risk: float) -> Overfit 
     """Over the days of the range; None: too few configurations that traded, or too few days."""
     if sum(len(trades) > 0 for trades in ledgers.values()) < FEW:
         return None
-    days = np.arange(range_[0] // DAY_NS, -(-range_[1] // DAY_NS))
-    returns = [Sample(trades, days, "signals", risk).returns for trades in ledgers.values()]
+    returns = daily_returns(ledgers, *range_, Rule(risk_ratio=risk))
     with suppress(BadSample):  # too few days, or too many configurations to compare
-        return overfit_of(np.nan_to_num(np.stack(returns, axis=1)))
+        return overfit_of(np.nan_to_num(returns))
     return None
 
 

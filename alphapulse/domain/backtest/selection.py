@@ -184,14 +184,12 @@ def cross_validate(
 def daily_returns(ledgers: Ledgers, first: int, until: int, rule: Rule | None = None) -> Floats:
     """(days, configurations) from ``first`` to ``until`` or the last close, for overfit_of; NaN: see Sample.
 
-    Raises:
-        BadSelection.
+    ``ledgers``: one at least.
     """
     rule = rule or Rule()
-    ledgers = _of(rule, ledgers)
-    last = max(int(trades.closed.max(initial=0)) + 1 for trades in ledgers.values())
-    days = _days(first, max(until, last))
-    return np.stack([_sample(trades, days, rule).returns for trades in ledgers.values()], axis=1)
+    chosen = [SETS[rule.of](trades) for trades in ledgers.values()]
+    days = _days(first, max(until, *(int(trades.closed.max(initial=0)) + 1 for trades in chosen)))
+    return np.stack([_sample(trades, days, rule).returns for trades in chosen], axis=1)
 
 
 def _samples(
