@@ -1,6 +1,7 @@
 """Proofs out of a sealed log: what ``merkle`` plans, made of the nodes that the log keeps.
 
-A proof is asked of the log in one call, whatever its length: it is in one commit, so never of two trees.
+A proof asks the log once, whatever its length. What a node is never changes, so a tree that grows meanwhile
+does no harm.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ async def inclusion_proof(log: SealedLog, leaf: int, size: int) -> Sequence[byte
 async def consistency_proof(log: SealedLog, old: int, new: int) -> Sequence[bytes]:
     """The hashes that show the tree of ``old`` leaves at the beginning of that of ``new`` (RFC 6962, 2.1.2).
 
-    None where ``old`` is 0 or ``new``: nothing is to be shown.
+    None of them where ``old`` is 0 or ``new``.
 
     Raises:
         ValueError: ``old`` is more than ``new``.

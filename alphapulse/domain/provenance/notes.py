@@ -159,15 +159,18 @@ def check(note: Note, key: NoteKey, ed25519: Ed25519) -> None:
 
 
 def decode_base64(text: str) -> bytes:
-    """Standard base64 with its padding, and nothing else.
+    """Standard base64 with its padding, and nothing else: each value has one text only.
 
     Raises:
         BadNote: it is not.
     """
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadNote(f"{text!r} is not base64: {error}") from None
+    if _encode(data) != text:  # the last letter may carry bits that mean nothing
+        raise BadNote(f"{text!r} is not base64 as it is written: {_encode(data)!r}")
+    return data
 
 
 def _encode(data: bytes) -> str:
