@@ -117,6 +117,13 @@ COMMANDS: dict[str, Leaf | Branch] = {
     "performance": Leaf("performance", "performance", "Show what trades were worth, with intervals."),
     "attribution": Leaf("performance", "attribution", "Show whom the result is owed to."),
     "risk": Leaf("signals", "risk", "Show what open signals may lose."),
+    "audit": Branch(
+        "Who did what and why, and proof of it for others.",
+        {
+            "trail": Leaf("audit_trail", "trail", "List who did what, the newest first."),
+            "chain": Leaf("audit_trail", "chain", "Walk from an event or signal back to the market."),
+        },
+    ),
     "compile": Leaf("compile_", "compile_", "Compile the analysis ahead of its first use."),
     "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
 }

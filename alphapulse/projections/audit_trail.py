@@ -6,7 +6,6 @@ are left out for their number: the way back from a decision to them goes through
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
 import msgspec
@@ -14,12 +13,10 @@ from psycopg import AsyncConnection
 from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text, Uuid
 
 from alphapulse.domain.ports import Recorded
+from alphapulse.domain.provenance.leaf import microseconds
 from alphapulse.projections.audit_words import said
 from alphapulse.projections.checkpoint import metadata
 from alphapulse.projections.read_model import Folded
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def _text(name: str, *, nullable: bool = False) -> Column[str]:
@@ -143,7 +140,7 @@ def entry_of(recorded: Recorded) -> Entry:
         stream=recorded.stream,
         version=recorded.version,
         name=recorded.name,
-        recorded_at=(recorded.recorded_at - _EPOCH) // _MICROSECOND,
+        recorded_at=microseconds(recorded.recorded_at),
         event_time=envelope.event_time,
         cause_id=_id(envelope.cause_id),
         correlation_id=_id(envelope.correlation_id),
