@@ -15,11 +15,13 @@ from alphapulse.domain.performance.said import NO_TRADES, RUINED, How, Named, Sa
 from alphapulse.domain.performance.series import drawdowns, longest_drawdown
 from alphapulse.domain.signals.idea import DAY_NS
 
+Of = Callable[[metrics.Returns], Floats]
+
 
 @dataclass(frozen=True, slots=True)
 class Measure:
     named: Named
-    of: Callable[[metrics.Returns], Floats]
+    of: Of
     days: int = 2  # that it needs
     unbound: str = "the returns do not vary"  # why there may be no value although there are days
     fair: int = 0  # days below which ``warning`` is said
@@ -28,66 +30,44 @@ class Measure:
 
 TOO_SHORT = "beyond what can be said: too few days for a year"
 NO_TAIL = "the 5th percentile of the days is 0"
+LEAST_IN_TAIL = 10
 FEW_IN_TAIL = "fewer than ten of them are in the tail"
 YEAR = "they say little of a year"
+
+
+def _of_tail(tail: float, named: Named, of: Callable[[float], Of]) -> Measure:
+    """What looks at that share of the days alone."""
+    return Measure(named, of(tail), fair=round(LEAST_IN_TAIL / tail), warning=FEW_IN_TAIL)
+
+
 MEASURES = (
     Measure(Named("total_return", "Total return", "ratio"), metrics.total_return, days=1),
     Measure(
-        Named("annual_return", "Annual return", "per_year"),
-        metrics.annual_return,
-        days=1,
-        unbound=TOO_SHORT,
-        fair=90,
-        warning=YEAR,
+        Named("annual_return", "Annual return", "per_year"), metrics.annual_return, days=1, unbound=TOO_SHORT,
+        fair=90, warning=YEAR,
     ),
     Measure(Named("volatility", "Volatility", "per_year"), metrics.volatility),
     Measure(Named("sharpe", "Sharpe ratio", "per_year"), metrics.sharpe),
     Measure(Named("sortino", "Sortino ratio", "per_year"), metrics.sortino, unbound="no day lost"),
     Measure(
-        Named("calmar", "Calmar ratio", "per_year"),
-        metrics.calmar,
-        unbound="no drawdown",
-        fair=90,
+        Named("calmar", "Calmar ratio", "per_year"), metrics.calmar, unbound="no drawdown", fair=90,
         warning=YEAR,
     ),
     Measure(Named("max_drawdown", "Largest drawdown", "ratio"), metrics.max_drawdown, days=1),
     Measure(
         Named("days_below_peak", "Longest run of days below the peak", "days"), metrics.days_below, days=1
     ),
+    _of_tail(0.05, Named("var_95", "Value at risk, 95 % of days", "ratio"), metrics.value_at_risk),
+    _of_tail(0.01, Named("var_99", "Value at risk, 99 % of days", "ratio"), metrics.value_at_risk),
+    _of_tail(0.05, Named("es_95", "Expected shortfall, 95 % of days", "ratio"), metrics.expected_shortfall),
+    _of_tail(0.01, Named("es_99", "Expected shortfall, 99 % of days", "ratio"), metrics.expected_shortfall),
     Measure(
-        Named("var_95", "Value at risk, 95 % of days", "ratio"),
-        metrics.value_at_risk(0.05),
-        fair=200,
-        warning=FEW_IN_TAIL,
-    ),
-    Measure(
-        Named("var_99", "Value at risk, 99 % of days", "ratio"),
-        metrics.value_at_risk(0.01),
-        fair=1_000,
-        warning=FEW_IN_TAIL,
-    ),
-    Measure(
-        Named("es_95", "Expected shortfall, 95 % of days", "ratio"),
-        metrics.expected_shortfall(0.05),
-        fair=200,
-        warning=FEW_IN_TAIL,
-    ),
-    Measure(
-        Named("es_99", "Expected shortfall, 99 % of days", "ratio"),
-        metrics.expected_shortfall(0.01),
-        fair=1_000,
-        warning=FEW_IN_TAIL,
-    ),
-    Measure(
-        Named("tail_ratio", "Tail ratio", "ratio"),
-        metrics.tail_ratio,
-        unbound=NO_TAIL,
-        fair=200,
+        Named("tail_ratio", "Tail ratio", "ratio"), metrics.tail_ratio, unbound=NO_TAIL, fair=200,
         warning=FEW_IN_TAIL,
     ),
     Measure(Named("skew", "Skew of daily returns", "ratio"), metrics.skew),
     Measure(Named("kurtosis", "Kurtosis of daily returns (normal: 3)", "ratio"), metrics.kurtosis),
-)
+)  # fmt: skip
 BY_CLOSE = Named("max_drawdown_by_close", "Largest drawdown, close by close", "ratio")
 LONGEST = Named("longest_drawdown", "Longest drawdown", "days")
 
