@@ -1,9 +1,9 @@
-"""The HTTP application: GraphQL over HTTP and WebSocket, health, pages and their assets."""
+"""The HTTP application: GraphQL over HTTP and WebSocket, health, the sealed log, pages and their assets."""
 
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
-from alphapulse.graphql import health, pages
+from alphapulse.graphql import health, pages, seal_routes
 from alphapulse.graphql.context import Services
 from alphapulse.graphql.execution import Engine
 from alphapulse.graphql.http import HttpEndpoint
@@ -31,6 +31,7 @@ def create_app(
             Route(PATH, http.__call__, methods=["GET", "POST"]),
             WebSocketRoute(PATH, websocket.__call__),
             *health.routes(services, thresholds),
+            *seal_routes.routes(services),
             *pages.routes(),
         ]
     )

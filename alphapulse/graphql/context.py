@@ -9,6 +9,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from alphapulse.domain.backtest.counterfactuals import Asked, Counterfactual, Told
 from alphapulse.domain.ports import Decode, EventStore
+from alphapulse.domain.provenance.sealing import SealedLog
 from alphapulse.graphql.access import Authenticate, Principal
 from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.jobs import Jobs
@@ -27,6 +28,7 @@ class Services:
 
     reads: Pool
     store: EventStore
+    seals: SealedLog
     decode: Decode
     history: History
     notices: ReadNotices  # of the candles

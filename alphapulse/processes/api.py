@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool
 from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
+from alphapulse.adapters.store.seals import PostgresSeals
 from alphapulse.graphql.access import anyone, holder_of
 from alphapulse.graphql.app import create_app
 from alphapulse.graphql.context import Services
@@ -61,6 +62,7 @@ async def open_services(
         store = await stack.enter_async_context(
             PostgresEventStore(database_url, timeout_s=limits.execution_s)
         )
+        seals = await stack.enter_async_context(PostgresSeals(database_url, timeout_s=limits.execution_s))
         reads = AsyncConnectionPool(
             read_only,
             min_size=1,
@@ -79,6 +81,7 @@ async def open_services(
         yield Services(
             reads=reads,
             store=store,
+            seals=seals,
             decode=codec.decode,
             history=History(store, codec.decode),
             notices=notices,
