@@ -91,6 +91,12 @@ def _origins(value: str) -> tuple[str, ...]:
     return origins
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"[^\s+]{1,255}", value) or not value.isprintable():
+        raise ValueError("is no name of a log: 1 to 255 characters, no spaces and no plus signs")
+    return value
+
+
 def _one_of(words: Sequence[str]) -> Callable[[str], str]:
     def read(value: str) -> str:
         if value.lower() not in words:
@@ -150,6 +156,15 @@ class Settings:
     ] = ""
     log_level: Annotated[str, _Rule(_one_of(LOG_LEVELS), " ".join(LOG_LEVELS))] = "info"
     servers_user: Annotated[str | None, _Rule(_text, "whom the bundled servers become under root")] = None
+
+    seal_key: Annotated[
+        Path | None,
+        _Rule(_path, "file of the private key that signs checkpoints; unset: seal.key in data_dir"),
+    ] = None
+    origin: Annotated[
+        str | None,
+        _Rule(_origin, "name of the log in its checkpoints; unset: the key's own, or a random one"),
+    ] = None
 
     database_url: Annotated[str | None, _Rule(_database_url, "PostgreSQL; unset: we start one")] = None
     database_password: Annotated[str | None, _Rule(_text, "if the URL holds none", secret=True)] = None

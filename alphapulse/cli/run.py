@@ -12,16 +12,23 @@ def run(
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
 ) -> None:
     """Run roles until SIGINT or SIGTERM. Needs ALPHAPULSE_DATABASE_URL and ALPHAPULSE_NATS_URL."""
+    import asyncio
+
     from alphapulse.cli.console import complain
+    from alphapulse.domain.ports import StoreUnavailable
     from alphapulse.processes.logs import log_to_stderr
     from alphapulse.processes.run import RoleEnded, run_until_signalled
-    from alphapulse.processes.wiring import ROLES
+    from alphapulse.processes.wiring import ROLES, check_kept
     from alphapulse.settings import load
 
     if unknown := [role for role in roles if role not in ROLES]:
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {', '.join(ROLES)}")
     settings = load(host=host, port=port, log_level=log_level)
     log_to_stderr(settings)
+    try:
+        asyncio.run(check_kept(settings))
+    except StoreUnavailable as away:  # roles wait for it; the one that seals looks then
+        complain(settings.redact(f"what is sealed was not compared with what was kept: {away}"))
     try:
         run_until_signalled({name: ROLES[name] for name in dict.fromkeys(roles)}, settings)
     except* RoleEnded as ended:

@@ -14,7 +14,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -43,6 +43,7 @@ from alphapulse.domain.ports import (
     StreamEnd,
     WrongSequence,
 )
+from alphapulse.processes.leasing import stoppable
 from alphapulse.projections import relay_status
 
 log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Relay:
                 await self._report_problem(error)
                 if _now() - started > self.limits.backoff_s[1]:
                     pause = self.limits.backoff_s[0]
-                await _stoppable(stop, asyncio.sleep(pause * random.uniform(0.5, 1.0)))  # noqa: S311
+                await stoppable(stop, asyncio.sleep(pause * random.uniform(0.5, 1.0)))  # noqa: S311
                 pause = min(2 * pause, self.limits.backoff_s[1])
 
     async def _work(self, stop: asyncio.Event) -> None:
@@ -188,7 +189,7 @@ class Relay:
                         ahead = asyncio.create_task(self.store.read(after, limit=limit))
                 yield page.records
                 if not page.records:
-                    await _stoppable(stop, self.store.changed(after, self.limits.poll_s))
+                    await stoppable(stop, self.store.changed(after, self.limits.poll_s))
         finally:
             if ahead is not None:
                 ahead.cancel()
@@ -204,7 +205,7 @@ class Relay:
             self._fence = await self.leases.acquire(LEASE, self.holder, duration_s)
             if self._fence:
                 break
-            await _stoppable(stop, asyncio.sleep(duration_s / 4))
+            await stoppable(stop, asyncio.sleep(duration_s / 4))
         try:
             yield
         finally:
@@ -294,19 +295,6 @@ async def _predecessor(store: EventStore, position: int) -> int:
         return 0
     page = await store.read(position, limit=1)
     return page.records[0].position if page.records else 0
-
-
-async def _stoppable(stop: asyncio.Event, wait: Coroutine[Any, Any, None]) -> None:
-    """Wait, but not when asked to stop."""
-    tasks = [asyncio.create_task(wait), stopping := asyncio.create_task(stop.wait())]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {stopping}:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def run_relay(

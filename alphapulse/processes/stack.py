@@ -30,6 +30,7 @@ from alphapulse.adapters.embedded.process import (
 )
 from alphapulse.processes.logs import RotatingLog
 from alphapulse.processes.supervise import Interrupted, Program, Say, Supervisor
+from alphapulse.processes.wiring import check_kept
 from alphapulse.settings import ADDRESSES, PREFIX, Settings
 
 DATABASE = "alphapulse"
@@ -65,6 +66,7 @@ async def run_stack(
         AlreadyRunning: a stack runs on this data directory.
         ServerError: something does not start.
         GaveUp: something kept dying.
+        RolledBack: the database does not go on from what was sealed.
     """
     with _owned(settings.data_dir):
         settings = _with_port(settings)
@@ -87,6 +89,7 @@ async def run_stack(
 async def _start(supervisor: Supervisor, settings: Settings, roles: Sequence[str]) -> Running:
     settings = await _start_servers(supervisor, settings)
     await _migrate(supervisor, settings.database())
+    await check_kept(settings)
     for role in roles:
         await supervisor.start(_role(role, settings))
     root = f"http://{_reachable(settings.host)}:{settings.port}"

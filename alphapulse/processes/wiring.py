@@ -8,11 +8,17 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alphapulse.adapters.bus.connection import NatsOptions
 from alphapulse.domain.ports import EventStore
 from alphapulse.settings import Settings, SettingsError
 
+if TYPE_CHECKING:  # cryptography takes its time, and most commands sign nothing
+    from alphapulse.adapters.provenance.keys import KeySigner
+
+SEAL_KEY = "seal.key"  # in the data directory
 Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
@@ -63,9 +69,17 @@ async def quality(settings: Settings, stop: asyncio.Event) -> None:
     await run_quality(settings.database(), thresholds, settings.quality_interval_s, stop)
 
 
+async def seal(settings: Settings, stop: asyncio.Event) -> None:
+    """A Merkle tree over the log, with a signed checkpoint each second."""
+    from alphapulse.processes.seal import run_seal
+
+    await run_seal(settings.database(), signer(settings), settings.data_dir, stop)
+
+
 # In the order in which they start; they stop the other way round.
 ROLES: Mapping[str, Role] = {
     "relay": relay,
+    "seal": seal,
     "project": project,
     "decide": decide,
     "quality": quality,
@@ -84,6 +98,37 @@ async def event_store(settings: Settings) -> AsyncIterator[EventStore]:
 
     async with PostgresEventStore(settings.database()) as store:
         yield store
+
+
+def signer(settings: Settings) -> "KeySigner":
+    """The key that signs checkpoints, made now if there is none.
+
+    Raises:
+        OSError: its file cannot be read or made.
+        BadNote: it holds no key, or one of another origin than the settings say.
+    """
+    from alphapulse.adapters.provenance.keys import load_or_create_signer
+
+    return load_or_create_signer(_seal_key(settings), settings.origin)
+
+
+async def check_kept(settings: Settings) -> None:
+    """Demand that the database goes on from the checkpoint that was kept outside of it, if one was.
+
+    Raises:
+        RolledBack: it does not.
+        OSError, BadNote: key or checkpoint cannot be read.
+        StoreUnavailable: the database did not answer.
+    """
+    if not _seal_key(settings).exists():  # nothing was sealed from here
+        return
+    from alphapulse.processes import seal
+
+    await seal.check_kept(settings.database(), signer(settings), settings.data_dir)
+
+
+def _seal_key(settings: Settings) -> Path:
+    return settings.seal_key or settings.data_dir / SEAL_KEY
 
 
 class SystemClock:

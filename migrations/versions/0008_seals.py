@@ -149,7 +149,7 @@ BEGIN
     INSERT INTO log_nodes SELECT * FROM unnest(levels, numbers, node_hashes);
     INSERT INTO log_signal_counts
     SELECT c.strategy, new_size, c.count FROM unnest(strategies, signal_counts) c (strategy, count);
-    PERFORM pg_notify('alphapulse_seals', new_size::text);
+    -- No notice of it: notices are committed one at a time, and appends would wait for us.
     RETURN QUERY SELECT 'sealed', NULL;
 END $$;
 

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from alphapulse.adapters.embedded.process import running as processes
+from alphapulse.processes.wiring import ROLES
 from alphapulse.settings import ADDRESSES
 from tests import servers
 from tests.launch import IS_ROOT, command_line, eventually, finished, is_alive, kill, line_of
@@ -75,7 +76,7 @@ def stack() -> Iterator[dict[str, Any]]:
 def test_everything_runs_and_sigterm_leaves_no_process(open_directory: Path) -> None:
     data = open_directory / "data"
     with up(data) as (process, facts):
-        assert set(facts["children"]) == {"postgres", "nats", "relay", "project", "decide", "quality", "api"}
+        assert set(facts["children"]) == {"postgres", "nats", *ROLES}
         assert answers(facts)
         with psycopg.connect(facts["database_url"]) as connection:
             assert connection.execute("SELECT count(*) FROM stored_events").fetchone() == (0,)
@@ -128,7 +129,7 @@ def test_each_child_comes_back_after_kill_9(open_directory: Path) -> None:
     with up(data) as (process, facts):
         with psycopg.connect(facts["database_url"], autocommit=True) as connection:
             connection.execute("CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)")
-        for name in ("api", "decide", "project", "relay", "nats", "postgres"):
+        for name in ("api", "decide", "project", "seal", "relay", "nats", "postgres"):
             pid = facts["children"][name]
             kill(pid)
             eventually(lambda pid=pid: not is_alive(pid))
@@ -199,7 +200,7 @@ def test_servers_with_a_url_are_used_and_not_started(
 ) -> None:
     urls = {"ALPHAPULSE_DATABASE_URL": empty_database_url, "ALPHAPULSE_NATS_URL": nats_url}
     with up(open_directory / "data", **urls) as (process, facts):
-        assert set(facts["children"]) == {"relay", "project", "decide", "quality", "api"}
+        assert set(facts["children"]) == set(ROLES)
         assert (facts["database_url"], facts["nats_url"]) == (empty_database_url, nats_url)
         assert answers(facts)
         assert stop(process) == 0

@@ -66,8 +66,10 @@ def load_signer(path: Path) -> KeySigner:
         raise BadNote(f"{path}: {error}") from None
 
 
-def load_or_create_signer(path: Path, name: str) -> KeySigner:
-    """The key in ``path``, made now under ``name`` if there is none; two that do so at once get the same.
+def load_or_create_signer(path: Path, name: str | None) -> KeySigner:
+    """The key in ``path``, made now if there is none: under ``name``, or a random one where that is None.
+
+    Two that do so at once get the same.
 
     Raises:
         OSError: the file cannot be read or made.
@@ -75,9 +77,10 @@ def load_or_create_signer(path: Path, name: str) -> KeySigner:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_once(path, KeySigner(name, os.urandom(32)).secret() + "\n")
+        made = KeySigner(name or f"alphapulse/{os.urandom(8).hex()}", os.urandom(32))
+        _write_once(path, made.secret() + "\n")
     signer = load_signer(path)
-    if signer.key.name != name:
+    if name not in (None, signer.key.name):
         raise BadNote(f"{path}: a key of {signer.key.name}, and this log is {name}")
     return signer
 
