@@ -1,10 +1,12 @@
 """Decisions (also the refused), outcomes, how claims are calibrated, and the strategies behind them."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, cast
+from dataclasses import asdict
+from typing import Annotated, Self, cast
 
 import strawberry
 
+from alphapulse.domain.decision.scores import Bin
 from alphapulse.domain.ports import Recorded
 from alphapulse.graphql.access import READ
 from alphapulse.graphql.as_of import AsOf, answered, position_of
@@ -51,6 +53,10 @@ class ReliabilityBin:
     won: float = strawberry.field(description="Share that came true.", metadata=READ)
     won_low: float = strawberry.field(description="Its 95 % interval (Wilson).", metadata=READ)
     won_high: float = strawberry.field(metadata=READ)
+
+    @classmethod
+    def all_of(cls, bins: Sequence[Bin]) -> list[Self]:
+        return [cls(**asdict(each)) for each in bins]
 
 
 @strawberry.type(description="How well claims were met, and the calibrations that made them, newest first.")
@@ -124,18 +130,7 @@ def _report(found: Judged, fitted: list[Calibration]) -> CalibrationReport:
         brier=found.brier,
         brier_skill=found.skill,
         ece=found.error,
-        bins=[
-            ReliabilityBin(
-                low=each.low,
-                high=each.high,
-                count=each.count,
-                claimed=each.claimed,
-                won=each.won,
-                won_low=each.won_low,
-                won_high=each.won_high,
-            )
-            for each in found.bins
-        ],
+        bins=ReliabilityBin.all_of(found.bins),
         fitted=fitted,
     )
 

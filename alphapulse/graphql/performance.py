@@ -12,6 +12,7 @@ from alphapulse.graphql.access import READ
 from alphapulse.graphql.as_of import AsOf, answered, position_of
 from alphapulse.graphql.candles import Info, Timeframe, known_instrument
 from alphapulse.graphql.decision_types import Label
+from alphapulse.graphql.decisions import ReliabilityBin
 from alphapulse.graphql.errors import UserError
 from alphapulse.graphql.limits import paged
 from alphapulse.graphql.scalars import Position, Time
@@ -107,14 +108,8 @@ class EquityCurve:
 
 
 @strawberry.type(description="Claims from `low` to `high`, and how often they came true.")
-class DiagramBin:
-    low: float = strawberry.field(metadata=READ)
-    high: float = strawberry.field(metadata=READ)
-    count: float = strawberry.field(description="Overlap-adjusted.", metadata=READ)
-    claimed: float = strawberry.field(description="Mean claim.", metadata=READ)
-    won: float = strawberry.field(description="Share that came true.", metadata=READ)
-    won_low: float = strawberry.field(description="Its 95 % interval (Wilson).", metadata=READ)
-    won_high: float = strawberry.field(metadata=READ)
+class DiagramBin(ReliabilityBin):
+    """By its own name, which the schema promises."""
 
 
 @strawberry.type(description="Claims against what came true; see `calibration` for how claims are made.")
@@ -405,18 +400,7 @@ class PerformanceQuery:
             brier=found.brier,
             brier_skill=found.skill,
             ece=found.error,
-            bins=[
-                DiagramBin(
-                    low=each.low,
-                    high=each.high,
-                    count=each.count,
-                    claimed=each.claimed,
-                    won=each.won,
-                    won_low=each.won_low,
-                    won_high=each.won_high,
-                )
-                for each in found.bins
-            ],
+            bins=DiagramBin.all_of(found.bins),
         )
 
     @strawberry.field(
