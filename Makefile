@@ -9,6 +9,9 @@ ifneq ($(wildcard ../shared/data/README.md),)
 export ALPHAPULSE_DATA ?= $(abspath ../shared/data)
 endif
 
+# Every program we start imports a few hundred modules of ours: compiled once and kept, not each time anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup demo up test test-feast test-long check format bench lock clean help
 
 help:  ## what each target does
