@@ -103,12 +103,12 @@ class FileWitness:
     def _last(self) -> _Line | None:
         """What was cosigned last; None at the beginning."""
         with self._opened() as (file, signer):
-            return _last_line(file, signer)
+            return _last_line(file, signer, self.log)
 
     def _cosigned(self, note: str, last: _Line | None) -> _Line | None:
         """The line for ``note`` behind ``last``, which it continues; None if that is no longer the last."""
         with self._opened() as (file, signer):
-            if (found := _last_line(file, signer)) != last:
+            if (found := _last_line(file, signer, self.log)) != last:
                 return None
             text = parse_note(note).text
             if found is not None and parse_note(found.note).text == text:
@@ -206,7 +206,7 @@ def _check_head(file: IO[bytes], wanted: _Head) -> None:
     return None
 
 
-def _last_line(file: IO[bytes], signer: KeySigner) -> _Line | None:
+def _last_line(file: IO[bytes], signer: KeySigner, log: NoteKey) -> _Line | None:
     """Raises MsgspecError or BadNote: it is damaged."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - _TAIL_BYTES))
@@ -214,6 +214,7 @@ def _last_line(file: IO[bytes], signer: KeySigner) -> _Line | None:
     if size <= _TAIL_BYTES and len(lines) < 2:
         return None
     found = msgspec.json.decode(lines[-1], type=_Line)
+    open_checkpoint(found.note, log, ed25519)
     _time(found, signer)
     return found
 

@@ -19,11 +19,13 @@ from rfc3161_client import (
 )
 
 from alphapulse.adapters.provenance.http import TIMEOUT_S, Answer, ask
+from alphapulse.adapters.verifier.der import der_of
 from alphapulse.domain.provenance.anchors import RFC3161, AnchorFailed, ProofFrom
 from alphapulse.domain.provenance.leaf import microseconds
 from alphapulse.domain.provenance.sealing import Receipt, Sealed
 
 _SHA256 = x509.ObjectIdentifier("2.16.840.1.101.3.4.2.1")
+_CERTIFICATES = 0xA0  # of the parts of SignedData (RFC 5652, 5.1)
 _GRANTED = (0, 1)  # as asked, or with changes that the checks below would find
 _HEADERS = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
 _REPLY = "application/timestamp-reply"
@@ -45,7 +47,7 @@ class Rfc3161Anchor:
         answer = await ask(self.url, request.as_bytes(), headers=_HEADERS, timeout_s=self.timeout_s)
         try:
             time_us = self._checked(answer, request, message)
-        except (AnchorFailed, VerificationError, ValueError, OSError) as error:
+        except Exception as error:  # what foreign bytes may raise in two parsers, nobody can list
             raise AnchorFailed(f"{self.url}: {error}") from None
         return Receipt(size=sealed.size, anchor=self.name, kind=self.kind, time=time_us, data=answer.body)
 
@@ -55,12 +57,30 @@ class Rfc3161Anchor:
     def _checked(self, answer: Answer, request: TimeStampRequest, message: bytes) -> int:
         if answer.status != 200 or answer.kind.partition(";")[0].strip().lower() != _REPLY:
             raise AnchorFailed(f"no timestamp, but {answer.kind or 'something'}, {answer.said}")
-        response = decode_timestamp_response(answer.body)
+        response = decode_timestamp_response(_in_order(answer.body))
         _check_granted(response)
         _check_info(response, request, message)
         if self.roots is not None:
             _check_signature(response, request, message, self.roots)
         return microseconds(response.tst_info.gen_time)
+
+
+def _in_order(answer: bytes) -> bytes:
+    """``answer`` with its certificates in the order that DER has for sets.
+
+    OpenSSL up to 3.0 at least, and so many authorities, answers with them as they were configured, which our
+    client's parser refuses. No signature is over them as a set.
+    """
+    response = der_of(answer).children()
+    if len(response) < 2:
+        return answer
+    signed_data = response[1].children()[1].children()[0].children()
+    certificates = [part for part in signed_data if part.tag == _CERTIFICATES]
+    if len(certificates) != 1:
+        return answer
+    place = certificates[0]
+    in_order = b"".join(sorted(certificate.whole for certificate in place.children()))
+    return answer[: place.start] + in_order + answer[place.end :]
 
 
 def _check_granted(response: TimeStampResponse) -> None:
