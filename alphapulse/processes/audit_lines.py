@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from alphapulse.adapters.provenance.decoded import decoded
-from alphapulse.domain.ports import EventStore, StoredRecord
+from alphapulse.domain.ports import Page, StoredRecord
 from alphapulse.domain.provenance.lines import EventLine, Line, NotItsLeaf, event_line, gap_line, gaps
 from alphapulse.domain.provenance.merkle import Node, cover
 from alphapulse.domain.provenance.sealing import MAX_LEAVES_A_PAGE, Leaves, SealedLog
@@ -69,34 +69,29 @@ async def nodes_between(seals: SealedLog, between: Sequence[tuple[int, int]]) ->
 
 
 async def batches(
-    log: EventStore,
+    pages: AsyncIterator[Page],
     seals: SealedLog,
     *,
-    size: int,
-    after: int,
-    until: int,
     leaf: int,
-    names: Sequence[str] | None = None,
-    streams: Sequence[str] | None = None,
+    size: int,
     admits: Admits,
     withheld: Withheld = never,
 ) -> AsyncIterator[Batch]:
-    """The lines from ``leaf`` to ``size``: events after position ``after`` up to ``until``, and gaps.
+    """The lines from ``leaf`` to ``size``: the events of ``pages`` that are admitted, and gaps.
 
     Raises:
         NotItsLeaf: the store holds something that was not sealed so.
     """
-    window = LeafWindow(seals, size)
-    while after < until:
-        page = await log.read(after, until=until, names=names, streams=streams)
+    window, scanned_to = LeafWindow(seals, size), 0
+    async for page in pages:
         places = [await window.place(record) for record in page.records if admits(record)]
         between = list(gaps([place.leaf for place in places], leaf))
         nodes = await nodes_between(seals, between)
-        after = page.scanned_to
-        yield Batch(list(_joined(places, between, nodes, withheld)), after)
+        scanned_to = page.scanned_to
+        yield Batch(_joined(places, between, nodes, withheld), scanned_to)
         leaf = places[-1].leaf + 1 if places else leaf
     if leaf < size:
-        yield Batch([gap_line(leaf, size, await nodes_between(seals, [(leaf, size)]))], after)
+        yield Batch([gap_line(leaf, size, await nodes_between(seals, [(leaf, size)]))], scanned_to)
 
 
 def _joined(
@@ -104,7 +99,7 @@ def _joined(
     between: Sequence[tuple[int, int]],
     nodes: Mapping[Node, bytes],
     withheld: Withheld,
-) -> "list[Line]":
+) -> Sequence[Line]:
     before = {hi: lo for lo, hi in between}
     lines: list[Line] = []
     for place in places:

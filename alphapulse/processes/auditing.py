@@ -4,56 +4,49 @@ The checkpoint is chosen first and does not change; then the log is read once up
 written in parts. Killed, it goes on behind its last part and ends with the same bytes.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import msgspec
-
-from alphapulse.adapters.provenance.bundles import BundleFile, Member, member, packed
-from alphapulse.adapters.provenance.partial import OtherExport, Partial, PartDone
+from alphapulse.adapters.provenance.partial import OtherExport, Partial
 from alphapulse.domain.ports import EventStore
-from alphapulse.domain.provenance.lines import EventLine, Line
+from alphapulse.domain.provenance.exported import STREAM, AuditExported, exports
 from alphapulse.domain.provenance.notes import NoteKey
-from alphapulse.domain.provenance.sealing import Sealed, SealedLog
-from alphapulse.domain.provenance.selection import Selection, positions_of
+from alphapulse.domain.provenance.sealing import Receipt, SealedLog
+from alphapulse.domain.provenance.selection import Selection
+from alphapulse.processes.audit_anchors import Useful, anchors, consistency, receipts_until
+from alphapulse.processes.audit_bundle import Made, Source, write_bundle
+from alphapulse.processes.audit_checkpoint import checkpoint_for
+from alphapulse.processes.audit_chosen import Chosen, choose
 from alphapulse.processes.audit_lines import Withheld, batches, never
+from alphapulse.processes.audit_standing import Parts, Reached, Standing, Wanted
+from alphapulse.processes.transact import transact
 
-FORMAT = "alphapulse-bundle-1"
-MAX_EVENTS_A_PART = 10_000
-MAX_BYTES_A_PART = 16_000_000
+SEAL_WAIT_S = 15.0
 
 
 class NothingSelected(Exception):
     """No sealed event fits what was asked for."""
 
 
-class NotSealed(Exception):
-    """There is no checkpoint yet that holds what was asked for."""
+class ExportTooLarge(Exception):
+    """The export is over the limit that it was given; a smaller selection, or another way, is needed."""
 
 
-class Standing(msgspec.Struct, kw_only=True):
-    """How far an export is: all that is needed to go on with it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """How far an export is; ``bytes`` are on disk, ``ratio`` is from 0 to 1 of the log that is read."""
 
-    asked: Selection
-    run: UUID  # of this export, however often it is gone on with
-    size: int
-    root: bytes
-    note: str
-    position: int  # of the last event in the checkpoint
-    leaf: int = 0  # the next that a line is wanted for
-    scanned_to: int = 0
-    events: int = 0
-    erased: int = 0
-    withheld: int = 0
-    parts: list[PartDone] = []
+    events: int
+    bytes: int
+    ratio: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """``root`` and ``size`` of the checkpoint; ``sha256`` of the manifest, in hexadecimal."""
+    """``size`` and ``root`` are the checkpoint's, ``manifest`` is SHA-256 in hexadecimal, ``run`` its id."""
 
     out: Path
     run: UUID
@@ -62,8 +55,13 @@ class Exported:
     events: int
     erased: int
     withheld: int
+    anchors: int
     bytes: int
-    sha256: str
+    manifest: str
+
+
+def _nobody(_: Told) -> None:
+    return
 
 
 async def export(
@@ -74,157 +72,128 @@ async def export(
     *,
     key: NoteKey,
     kind: str = "export",
+    positions: Sequence[int] | None = None,
     members: Mapping[str, bytes] | None = None,
     withheld: Withheld = never,
+    since: str | None = None,
+    tables: Sequence[str] = (),
+    actor: str | None = None,
+    tell: Callable[[Told], None] = _nobody,
+    max_bytes: int | None = None,
+    seal_wait_s: float = SEAL_WAIT_S,
 ) -> Exported:
-    """Write what is ``asked`` for to ``out``. ``key`` is the log's; ``members`` are added as they are.
+    """Write what is ``asked`` for to ``out``, or go on with that.
+
+    ``key`` is the log's. ``positions`` leave only events there. ``members`` are added as they are; ``since``
+    is the receiver's earlier checkpoint, a signed note; ``tables`` are of csv and parquet. With an ``actor``
+    the export is recorded as an event. ``max_bytes`` bounds what the packed events take.
 
     Raises:
-        NothingSelected, NotSealed, OtherExport: see there.
+        NothingSelected, NotSealed, NoSuchSignal, NotOurCheckpoint, OtherExport, ExportTooLarge: see there.
         NotItsLeaf: the store holds something that was not sealed so.
     """
     work = Partial(out)
-    standing = await _begun(seals, asked, work)
-    parts = _Parts(work, standing)
-    first, last = positions_of(asked, standing.position)
+    wanted = Wanted(
+        kind=kind,
+        asked=asked,
+        positions=None if positions is None else tuple(sorted(set(positions))),
+        tables=tuple(sorted(tables)),
+        since=since,
+    )
+    standing, receipts = await _begun(log, seals, work, wanted, seal_wait_s)
+    proof = None if since is None else await consistency(seals, since, standing.sealed, key)
+    chosen = await choose(log, seals, asked, standing.sealed.position, wanted.positions)
+    parts = Parts(work, standing, Useful(receipts))
+    try:
+        await _read(log, seals, chosen, standing, parts, withheld, tell, max_bytes)
+    finally:
+        await parts.settle()
+    if not standing.reached.events:
+        work.drop()
+        raise NothingSelected(f"no event up to position {standing.sealed.position} fits {asked.told()}")
+    sizes = standing.reached.anchored
+    source = Source(
+        key=key,
+        signals=(await seals.counts(standing.sealed.size)).text().encode(),
+        consistency=proof,
+        anchors=await anchors(seals, receipts, sizes, standing.sealed),
+        members=members or {},
+    )
+    made = await asyncio.to_thread(write_bundle, work, standing, source)
+    if actor is not None:
+        await _record(log, standing, made, actor)
+    work.finish(made.path)
+    return _exported(work.out, standing, source, made)
+
+
+async def _begun(
+    log: EventStore, seals: SealedLog, work: Partial, wanted: Wanted, seal_wait_s: float
+) -> tuple[Standing, Sequence[Receipt]]:
+    """Where the export stands: as it was left, or at the beginning."""
+    held, receipts = work.load(Standing), work.load(list[Receipt], "receipts.json")
+    if held is None or receipts is None:
+        sealed = await checkpoint_for(log, seals, wanted.asked, wanted.positions, seal_wait_s)
+        receipts = list(await receipts_until(seals, sealed.size))
+        work.save(receipts, "receipts.json")
+        held = Standing(wanted=wanted, run=uuid4(), sealed=sealed, reached=Reached(), parts=[])
+        work.save(held)
+    if held.wanted != wanted:
+        raise OtherExport(f"{work.folder} is of another export: {held.wanted.asked.told()}")
+    return held, receipts
+
+
+async def _read(
+    log: EventStore,
+    seals: SealedLog,
+    chosen: Chosen,
+    standing: Standing,
+    parts: Parts,
+    withheld: Withheld,
+    tell: Callable[[Told], None],
+    max_bytes: int | None,
+) -> None:
+    """Bring the events of ``chosen`` to disk, from where ``standing`` is."""
+    reached = standing.reached
     async for batch in batches(
-        log,
+        chosen.pages(log, reached.scanned_to),
         seals,
-        size=standing.size,
-        after=max(first, standing.scanned_to),
-        until=last,
-        leaf=standing.leaf,
-        names=asked.names or None,
-        streams=asked.streams or None,
-        admits=asked.admits,
+        leaf=reached.leaf,
+        size=standing.sealed.size,
+        admits=standing.wanted.asked.admits,
         withheld=withheld,
     ):
-        for line in batch.lines:
-            parts.add(line)
-    if not standing.events:
-        raise NothingSelected(f"no event up to position {standing.position} fits {asked.told()}")
-    parts.land()
-    return await _finish(seals, standing, work, _head(standing, key, kind), members or {})
+        await parts.add(batch.lines)
+        if max_bytes is not None and parts.packed_bytes > max_bytes:
+            raise ExportTooLarge(f"over {max_bytes:,} bytes after {parts.events:,} events: select less")
+        tell(Told(events=parts.events, bytes=parts.packed_bytes, ratio=chosen.ratio(batch.scanned_to)))
+    await parts.end()
 
 
-async def _begun(seals: SealedLog, asked: Selection, work: Partial) -> Standing:
-    held: Standing | None = work.load(Standing)
-    if held is None:
-        sealed = await _checkpoint(seals)
-        work.begin()
-        return _new(asked, sealed)
-    if held.asked != asked:
-        raise OtherExport(f"{work.folder} is of {held.asked.told()}, not of {asked.told()}")
-    return held
-
-
-async def _checkpoint(seals: SealedLog) -> Sealed:
-    sealed = await seals.sealed()
-    if sealed is None:
-        raise NotSealed("nothing is sealed yet: is the role seal running?")
-    return sealed
-
-
-def _new(asked: Selection, sealed: Sealed) -> Standing:
-    return Standing(
-        asked=asked,
-        run=uuid4(),
-        size=sealed.size,
-        root=sealed.root,
-        note=sealed.note,
-        position=sealed.position,
+async def _record(log: EventStore, standing: Standing, made: Made, actor: str) -> None:
+    """Record that the bundle was made; once, however often the same export is finished."""
+    told = AuditExported(
+        kind=standing.wanted.kind,
+        asked=dict(standing.wanted.asked.told()),
+        events=standing.reached.events,
+        erased=standing.reached.erased,
+        withheld=standing.reached.withheld,
+        size=standing.sealed.size,
+        root=standing.sealed.root,
+        manifest=made.manifest,
     )
+    await transact(log, exports, STREAM, told, command_id=standing.run, actor=actor)
 
 
-class _Parts:
-    """Lines on their way to files of at most 10,000 events."""
-
-    def __init__(self, work: Partial, standing: Standing) -> None:
-        self._work, self._standing = work, standing
-        self._text = bytearray()
-        self._events = 0
-        self._encoder = msgspec.json.Encoder()
-
-    def add(self, line: Line) -> None:
-        """A part ends behind an event, so it is the same wherever reading began."""
-        self._text += self._encoder.encode(line)
-        self._text += b"\n"
-        standing = self._standing
-        if not isinstance(line, EventLine):
-            standing.leaf = line.gap[1]
-            return
-        standing.leaf, standing.scanned_to = line.leaf + 1, line.position
-        standing.events += 1
-        standing.erased += line.erased is True
-        standing.withheld += line.withheld is True
-        self._events += 1
-        if self._events >= MAX_EVENTS_A_PART or len(self._text) >= MAX_BYTES_A_PART:
-            self.land()
-
-    def land(self) -> None:
-        """Put what is there to disk as a part, and the standing with it."""
-        if not self._text:
-            return
-        name = f"events/{len(self._standing.parts) + 1:06d}.jsonl"
-        done = self._work.put(member(name, self._text), packed(name, self._text))
-        self._standing.parts.append(done)
-        self._work.save(self._standing)
-        self._text.clear()
-        self._events = 0
-
-
-def _head(standing: Standing, key: NoteKey, kind: str) -> Mapping[str, object]:
-    """The manifest but for its files."""
-    return {
-        "format": FORMAT,
-        "kind": kind,
-        "origin": key.name,
-        "key": str(key),
-        "size": standing.size,
-        "root": standing.root,
-        "filter": standing.asked.told(),
-        "events": standing.events,
-        "erased": standing.erased,
-        "withheld": standing.withheld,
-        "position": standing.position,
-    }
-
-
-async def _finish(
-    seals: SealedLog,
-    standing: Standing,
-    work: Partial,
-    head: Mapping[str, object],
-    members: Mapping[str, bytes],
-) -> Exported:
-    before = {
-        "checkpoint": standing.note.encode(),
-        "signals.txt": (await seals.counts(standing.size)).text().encode(),
-    }
-    files: Sequence[Member | PartDone] = (
-        *(member(name, content) for name, content in before.items()),
-        *standing.parts,
-        *(member(name, content) for name, content in members.items()),
-    )
-    said = {file.name: {"bytes": file.bytes, "sha256": file.sha256} for file in files}
-    manifest = msgspec.json.format(msgspec.json.encode({**head, "files": said}), indent=1) + b"\n"
-    made = work.scratch("bundle")
-    with made.open("wb") as file:
-        bundle = BundleFile(file)
-        bundle.add([packed("manifest.json", manifest)])
-        bundle.add(packed(name, content) for name, content in before.items())
-        bundle.add(work.get(part) for part in standing.parts)
-        bundle.add(packed(name, content) for name, content in members.items())
-        bundle.end()
-    work.finish(made)
+def _exported(out: Path, standing: Standing, source: Source, made: Made) -> Exported:
     return Exported(
-        out=work.out,
+        out=out,
         run=standing.run,
-        size=standing.size,
-        root=standing.root,
-        events=standing.events,
-        erased=standing.erased,
-        withheld=standing.withheld,
-        bytes=work.out.stat().st_size,
-        sha256=sha256(manifest).hexdigest(),
+        size=standing.sealed.size,
+        root=standing.sealed.root,
+        events=standing.reached.events,
+        erased=standing.reached.erased,
+        withheld=standing.reached.withheld,
+        anchors=len(source.anchors),
+        bytes=out.stat().st_size,
+        manifest=made.manifest,
     )

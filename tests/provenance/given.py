@@ -114,7 +114,7 @@ def stream_of(event: Any) -> str:
 
 
 async def _story(world: World, events: int, seed: int, rows: int) -> None:
-    """A strategy is defined; then trades, bars and funding, now and then a decision, a signal, its outcome."""
+    """A strategy is defined; then trades, bars, funding, and at times a decision, signal, outcome."""
     rng = np.random.default_rng(seed)
     await world.append([FeedConnected(venue="test", symbol="BTC_USD", time=START)], actor="feeder")
     await world.append([decision_events.like_sample("strategy.defined.v1", name=STRATEGY)], actor="alice")

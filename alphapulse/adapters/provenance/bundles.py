@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from struct import pack
 from typing import BinaryIO
@@ -23,9 +23,11 @@ _GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # deflate, no name, no time, no system
 _END = b"\x03\0"  # an empty last block
 _RECORD = 512
 
+Content = bytes | bytearray
+
 
 class TooLarge(Exception):
-    """A member is over the 8 GB that an archive says the size of."""
+    """A member is over the 8 GB that an archive can say the size of: select less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,36 +48,33 @@ class Member:
     sha256: str
 
 
-def member(name: str, content: bytes | bytearray) -> Member:
+def member(name: str, content: Content) -> Member:
     return Member(name=name, bytes=len(content), sha256=sha256(content).hexdigest())
 
 
-def packed(name: str, content: bytes | bytearray) -> Packed:
+def member_file(name: str, path: Path) -> Member:
+    with path.open("rb") as file:
+        return Member(name=name, bytes=path.stat().st_size, sha256=file_digest(file, "sha256").hexdigest())
+
+
+def packed(name: str, content: Content) -> Packed:
     """A whole member: its header, its content, and zeros to the end of its last record."""
-    return _deflated((header(name, len(content)), content, padding(len(content))))
+    return _deflated((_header(name, len(content)), content, _padding(len(content))))
 
 
 def packed_file(name: str, path: Path) -> Iterator[Packed]:
-    """The same for a file of any size."""
+    """The same for a file of any size, piece by piece."""
     size = path.stat().st_size
-    yield _deflated((header(name, size),))
+    yield _deflated((_header(name, size),))
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             yield _deflated((block,))
-    yield _deflated((padding(size),))
+    yield _deflated((_padding(size),))
 
 
-def header(name: str, size: int) -> bytes:
-    """Raises TooLarge."""
-    if size > MAX_MEMBER_BYTES:
-        raise TooLarge(f"{name} has {size} bytes, over {MAX_MEMBER_BYTES}: select less")
-    info = tarfile.TarInfo(name)
-    info.size = size
-    return info.tobuf(tarfile.USTAR_FORMAT)
-
-
-def padding(size: int) -> bytes:
-    return bytes(-size % _RECORD)
+def content_of(piece: Packed, size: int) -> bytes:
+    """The ``size`` bytes of content of a whole member."""
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(piece.data)[_RECORD : _RECORD + size]
 
 
 class BundleFile:
@@ -98,7 +97,19 @@ class BundleFile:
         self._file.write(_END + pack("<II", self._crc, self._bytes & 0xFFFFFFFF))
 
 
-def _deflated(parts: Iterable[bytes | bytearray]) -> Packed:
+def _header(name: str, size: int) -> bytes:
+    if size > MAX_MEMBER_BYTES:
+        raise TooLarge(f"{name} has {size} bytes, over {MAX_MEMBER_BYTES}: select less")
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % _RECORD)
+
+
+def _deflated(parts: Iterable[Content]) -> Packed:
     compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     found, crc, size = [], 0, 0
     for part in parts:

@@ -8,16 +8,18 @@ written again.
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
 from alphapulse.adapters.files.atomic import AtomicFile
-from alphapulse.adapters.provenance.bundles import Member, Packed
+from alphapulse.adapters.provenance.bundles import Content, Packed, content_of, member, packed
+
+State = TypeVar("State")
 
 
 class PartDone(msgspec.Struct, frozen=True, kw_only=True):
-    """A part that is on disk, packed as ``packed`` bytes."""
+    """A part that is on disk: a member of the bundle, packed as ``packed`` bytes."""
 
     name: str
     bytes: int
@@ -28,66 +30,73 @@ class PartDone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OtherExport(Exception):
-    """The folder holds the beginning of an export of something else: remove it, or write elsewhere."""
+    """The folder holds something else than the beginning of this export: remove it, or write elsewhere."""
 
 
 class Partial:
     def __init__(self, out: Path) -> None:
         self.out, self.folder = out, out.with_name(out.name + ".partial")
 
-    def begin(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def load(self, type_: type[Any]) -> Any:
+    def load(self, type_: type[State], name: str = "state.json") -> State | None:
         """The state as it was saved; None where there is none.
 
         Raises:
-            OtherExport: the file is no state of an export of this version.
+            OtherExport: it is no state of an export of this version.
         """
         try:
-            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=type_)
+            return msgspec.json.decode((self.folder / name).read_bytes(), type=type_)
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:
-            raise OtherExport(f"{self.folder}/state.json cannot be read: {error}") from error
+            raise OtherExport(f"{self.folder / name} cannot be read: {error}: remove the folder") from None
 
-    def save(self, state: object) -> None:
-        with AtomicFile(self.folder / "state.json") as file:
+    def save(self, state: object, name: str = "state.json") -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with AtomicFile(self.folder / name) as file:
             file.temporary.write_bytes(msgspec.json.encode(state))
             file.commit()
 
-    def put(self, part: Member, content: Packed) -> PartDone:
-        """Write a part to disk."""
-        path = self._path(part.name)
-        with path.open("wb") as file:
-            file.write(content.data)
+    def put(self, name: str, content: Content) -> PartDone:
+        """Pack a part to disk."""
+        said, piece = member(name, content), packed(name, content)
+        with self._path(name).open("wb") as file:
+            file.write(piece.data)
             file.flush()
             os.fsync(file.fileno())
         return PartDone(
-            name=part.name,
-            bytes=part.bytes,
-            sha256=part.sha256,
-            size=content.bytes,
-            crc=content.crc,
-            packed=len(content.data),
+            name=name,
+            bytes=said.bytes,
+            sha256=said.sha256,
+            size=piece.bytes,
+            crc=piece.crc,
+            packed=len(piece.data),
         )
 
     def get(self, part: PartDone) -> Packed:
         """Raises OtherExport: it is not there as it was written."""
-        data = self._path(part.name).read_bytes()
+        path = self._path(part.name)
+        data = path.read_bytes() if path.exists() else b""
         if len(data) != part.packed:
-            raise OtherExport(f"{self._path(part.name)} has {len(data)} bytes, not {part.packed}")
+            raise OtherExport(f"{path} has {len(data)} bytes, not {part.packed}: remove {self.folder}")
         return Packed(data=data, bytes=part.size, crc=part.crc)
 
+    def content(self, part: PartDone) -> bytes:
+        """What the part holds, unpacked. Raises OtherExport."""
+        return content_of(self.get(part), part.bytes)
+
     def scratch(self, name: str) -> Path:
+        """A file that need not outlive a kill."""
         return self.folder / name
 
     def finish(self, made: Path) -> None:
-        """Put ``made`` in its place and forget the parts."""
+        """Put ``made`` in its place, and forget the parts."""
         with made.open("rb") as file:
             os.fsync(file.fileno())
         made.replace(self.out)
-        shutil.rmtree(self.folder)
+        self.drop()
+
+    def drop(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, name: str) -> Path:
         return self.folder / (name.replace("/", "-") + ".packed")

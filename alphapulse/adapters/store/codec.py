@@ -31,6 +31,7 @@ from alphapulse.domain.market.events import (
 )
 from alphapulse.domain.market.fundamentals import FundingObserved, HeadlinesObserved, settlement
 from alphapulse.domain.ports import Envelope, NewEvent, Recorded, StoredRecord, UndecodableEvent, UnknownEvent
+from alphapulse.domain.provenance.exported import AuditExported
 from alphapulse.domain.signals.signal import ExitRecommended, OutcomeRecorded, SignalClosed, SignalIssued
 
 _EVENT_IDS = UUID("6f1e6b1c-3a52-5d0e-9d1c-0a5b6f7e8d90")  # namespace of derived ids, chosen once
@@ -259,6 +260,7 @@ FORMS: Mapping[str, Form] = {
     "signal.closed.v1": json_form(SignalClosed, lambda e: e.time),
     "outcome.recorded.v1": json_form(OutcomeRecorded, lambda e: e.outcome.closed_at),
     "trial.recorded.v1": json_form(TrialRecorded, lambda e: e.last_time),
+    "audit.exported.v1": json_form(AuditExported),
 }
 UPCASTERS: Mapping[str, tuple[str, Upcaster]] = {}  # no event has changed yet
 

@@ -107,7 +107,7 @@ def gap_line(lo: int, hi: int, nodes: Mapping[Node, bytes]) -> GapLine:
 
 
 def gaps(leaves: Sequence[int], after: int, until: int | None = None) -> Iterator[tuple[int, int]]:
-    """What lies between ``leaves``, which rise, from leaf ``after`` on and, where it is given, to ``until``."""
+    """What lies between ``leaves``, rising, from leaf ``after`` on and, where given, to ``until``."""
     for leaf in leaves:
         if leaf > after:
             yield after, leaf

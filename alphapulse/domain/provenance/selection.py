@@ -1,11 +1,11 @@
 """What an export is asked for: every condition that is given must hold.
 
-Positions are from first to last, both included; leaves from ``lo`` to ``hi``, that one not included, as in
-the lines of gaps. Times recorded are µs since 1970 UTC by the store's clock, times of events ns by the
-venue's, from the first included to the second not included; None leaves that side open.
+Positions are from the first to the last, both included; leaves from ``lo`` to ``hi``, that one not included,
+as in the lines of gaps. Times recorded are µs since 1970 UTC by the store's clock, times of events ns by the
+venue's, from the first, included, to the second, not included. None leaves a side open.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -13,14 +13,21 @@ import msgspec
 from alphapulse.domain.ports import StoredRecord
 from alphapulse.domain.provenance.leaf import microseconds
 
+MAX_NAMED = 100  # streams, names or actors
+MAX_TEXT = 1_000
+
 Span = tuple[int | None, int | None]
 
 
+class BadSelection(ValueError):
+    """Nothing can be selected so; says which condition is wrong."""
+
+
 class AsOf(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The last checkpoint that holds nothing after this; at most one is given, neither is now."""
+    """The last checkpoint that holds nothing after a position, or after what was recorded by a time."""
 
     position: int | None = None
-    recorded: int | None = None  # µs since 1970 UTC
+    recorded: int | None = None
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,15 +38,28 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     streams: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     actors: tuple[str, ...] = ()
-    signal: str | None = None  # <strategy>/<number> or the id of a decision
+    signal: str | None = None  # <strategy>/<number>, or the id of a decision
     strategy: str | None = None
     recorded: Span | None = None
     event_time: Span | None = None
     as_of: AsOf | None = None
     withhold_open: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("positions", "leaves", "recorded", "event_time"):
+            _check_span(name, getattr(self, name))
+        for name in ("streams", "names", "actors"):
+            found = getattr(self, name)
+            if len(found) > MAX_NAMED or not all(0 < len(text) <= MAX_TEXT for text in found):
+                raise BadSelection(f"{len(found)} {name}: at most {MAX_NAMED}, none of them empty")
+        for name in ("signal", "strategy"):
+            if (text := getattr(self, name)) is not None and not 0 < len(text) <= MAX_TEXT:
+                raise BadSelection(f"a {name} of {len(text)} characters")
+        if self.as_of and (self.as_of.position is None) == (self.as_of.recorded is None):
+            raise BadSelection("as of is either a position or a recorded time")
+
     def admits(self, record: StoredRecord) -> bool:
-        """Whether the columns of ``record`` fit; of its leaf, its signal and its strategy this says nothing."""
+        """Whether the columns of ``record`` fit; its leaf, signal and strategy are for others to look at."""
         envelope = record.envelope
         return (
             (not self.streams or record.stream in self.streams)
@@ -54,7 +74,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """As the manifest says it: only what was given, times of events as digits."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         if self.event_time is not None:
-            found["event_time"] = [None if t is None else str(t) for t in self.event_time]
+            found["event_time"] = [None if time is None else str(time) for time in self.event_time]
         return found
 
 
@@ -68,12 +88,11 @@ def _within(span: Span, value: int | None) -> bool:
     return value is not None and (lo is None or lo <= value) and (hi is None or value < hi)
 
 
-def positions_of(asked: Selection, last: int) -> tuple[int, int]:
-    """What to read of a log that is sealed up to position ``last``: after the first, up to the second."""
-    first, until = asked.positions or (None, None)
-    return max((first or 1) - 1, 0), last if until is None else min(until, last)
-
-
-def columns_asked(asked: Selection) -> Sequence[str]:
-    """The conditions that were given, by name."""
-    return sorted(asked.told())
+def _check_span(name: str, span: Span | None) -> None:
+    if span is None:
+        return
+    first, second = span
+    if first is not None and second is not None and first > second:
+        raise BadSelection(f"{name} from {first} to {second}: the other way round")
+    if name in ("positions", "leaves") and any(bound is not None and bound < 0 for bound in span):
+        raise BadSelection(f"{name} begin at {'1' if name == 'positions' else '0'}: {first} to {second}")

@@ -21,6 +21,7 @@ from alphapulse.domain.market.events import (
     RowsRefused,
     WatermarkPassed,
 )
+from alphapulse.domain.provenance.exported import AuditExported
 from tests.adapters.store import decided
 from tests.adapters.store.market import bars, funding, headlines, trades
 from tests.adapters.store.test_codec import SAMPLES, plain
@@ -123,6 +124,16 @@ EXAMPLES: tuple[object, ...] = (
     QualityBreached(**_JUDGED),
     QualityRecovered(**{**_JUDGED, "feature": "", "check": "stale", "value": 0.5, "threshold": 10.0}),
     *decided.EXAMPLES,
+    AuditExported(
+        kind="export",
+        asked={"strategy": "trend", "recorded": [1_700_000_000_000_000, None]},
+        events=412,
+        erased=1,
+        withheld=2,
+        size=90_311,
+        root=bytes(range(32)),
+        manifest=_SHA,
+    ),
 )
 
 
