@@ -12,7 +12,7 @@ endif
 # Every program we start imports a few hundred modules of ours: compiled once and kept, not each time anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo up test test-feast test-long check format bench lock clean help
+.PHONY: setup compiled demo up test test-feast test-long check format bench lock clean help
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +29,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 # The browser page; a machine that cannot reach npm packages gets a plain page, and everything else works.
-$(VENV)/.assets: web/build.py web/package-lock.json $(wildcard web/src/*) | $(VENV)/.installed
+$(VENV)/.assets: web/build.py web/package-lock.json $(wildcard web/src/* web/src/*/*) | $(VENV)/.installed
 	$(PY) web/build.py
 	@test ! -e alphapulse/graphql/assets/.built-from || touch $@
 
@@ -37,6 +37,8 @@ $(VENV)/.assets: web/build.py web/package-lock.json $(wildcard web/src/*) | $(VE
 $(VENV)/.compiled: $(wildcard alphapulse/domain/analysis/*.py alphapulse/domain/analysis/*/*.py) | setup
 	$(PY) -m alphapulse compile
 	@touch $@
+
+compiled: $(VENV)/.compiled  ## compile the kernels ahead of their first use
 
 demo: setup $(VENV)/.compiled  ## a million trades through the store, NATS and the candles, then GraphQL over them
 	$(PY) -m alphapulse demo $(ARGS)
