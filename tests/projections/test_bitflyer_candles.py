@@ -135,6 +135,7 @@ async def test_candles_of_polls_that_repeat_each_other_equal_those_of_each_id_on
 
 
 @pytest.mark.long
+@pytest.mark.slice
 async def test_candles_of_all_days_equal_those_made_from_the_raw_files(db: AsyncConnection[Any]) -> None:
     assert await compare(db, [bitflyer(day) for day in range(21, 29)]) > 14_000
 

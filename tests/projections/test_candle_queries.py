@@ -149,7 +149,7 @@ async def test_an_answer_as_of_a_position_is_that_of_a_log_cut_there(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(100, 120))
+@pytest.mark.parametrize("seed", [pytest.param(100, marks=pytest.mark.slice), *range(101, 120)])
 async def test_an_answer_as_of_a_position_is_that_of_a_log_cut_there_at_length(
     world: World, cut: AsyncConnection[Any], seed: int
 ) -> None:
