@@ -84,14 +84,20 @@ class OtsAnchor:
         return Receipt(size=receipt.size, anchor=self.name, kind=self.kind, time=time_us, data=data)
 
     async def _with_blocks(self, digest: bytes, timestamp: Timestamp) -> Timestamp:
-        """``timestamp`` with what calendars have to say by now, unless it leads to a block already."""
+        """``timestamp`` with the way to a block, if one of the calendars knows it by now."""
         attested = list(timestamp.attested(digest))
         if any(attestation.height is not None for _, attestation in attested):
             return timestamp
         promises = [(message, uri) for message, a in attested if (uri := a.uri) is not None]
+        failed: Exception | None = None
         for message, uri in promises[:MAX_PROMISES]:
-            if (more := await self._kept_promise(message, uri)) is not None:
-                timestamp = timestamp.upgraded(digest, message, more)
+            try:
+                if (more := await self._kept_promise(message, uri)) is not None:
+                    return timestamp.upgraded(digest, message, more)
+            except (AnchorFailed, BadTimestamp) as error:
+                failed = error
+        if failed is not None:
+            raise failed
         return timestamp
 
     async def _kept_promise(self, message: bytes, uri: str) -> Timestamp | None:

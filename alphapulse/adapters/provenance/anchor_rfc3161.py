@@ -13,7 +13,6 @@ from rfc3161_client import (
     TimeStampRequest,
     TimestampRequestBuilder,
     TimeStampResponse,
-    VerificationError,
     VerifierBuilder,
     decode_timestamp_response,
 )

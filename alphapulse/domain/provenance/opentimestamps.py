@@ -89,14 +89,14 @@ class Attestation:
         """The calendar, of a pending one.
 
         Raises:
-            BadTimestamp: it holds letters that no address of a calendar has.
+            BadTimestamp: it is none, or holds letters that no address of a calendar has.
         """
         if self.tag != PENDING:
             return None
         reader = _Reader(self.payload)
         uri = reader.varbytes(MAX_URI).decode("latin-1")
         reader.end()
-        if not set(uri) <= _URI_LETTERS:
+        if not set(uri) <= _URI_LETTERS or not uri.startswith(("https://", "http://")):
             raise BadTimestamp(f"{uri!r} is no address of a calendar")
         return uri
 
