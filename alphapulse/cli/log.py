@@ -34,7 +34,7 @@ async def _overview(as_json: bool) -> None:
     from alphapulse.cli.console import say, say_table
     from alphapulse.processes.project import READ_MODELS, connector
     from alphapulse.processes.wiring import event_store
-    from alphapulse.projections import relay_status
+    from alphapulse.projections import relay_status, seal_status
     from alphapulse.projections.runner import connection
     from alphapulse.projections.status import projection_status
     from alphapulse.settings import load
@@ -46,6 +46,7 @@ async def _overview(as_json: bool) -> None:
         last = (await store.read(head - 1, limit=1)).records if head else ()
         projections = await projection_status(db, versions)
         relay = await relay_status.read(db)
+        sealed = await seal_status.read(db)
     followers = [
         {
             "name": s.name,
@@ -56,6 +57,16 @@ async def _overview(as_json: bool) -> None:
         }
         for s in projections
     ]
+    followers.insert(
+        0,
+        {
+            "name": "seal",
+            "position": sealed.position,
+            "lag_events": sealed.lag_events,
+            "lag_s": round(sealed.lag_s, 3),
+            "problem": None,
+        },
+    )
     if relay is not None:
         followers.insert(
             0,

@@ -19,8 +19,9 @@ from starlette.routing import BaseRoute, Route
 
 from alphapulse.domain.ports import StoreUnavailable
 from alphapulse.graphql.context import Services
-from alphapulse.projections import relay_status, status
+from alphapulse.projections import relay_status, seal_status, status
 from alphapulse.projections.relay_status import RelayStatus
+from alphapulse.projections.seal_status import SealStatus
 from alphapulse.projections.status import ProjectionStatus
 
 _AWAY = (psycopg.Error, PoolTimeout, StoreUnavailable, TimeoutError, OSError)
@@ -32,6 +33,7 @@ class Thresholds:
 
     lag_s: float = 10.0  # of a read model
     relay_lag_s: float = 30.0
+    seal_lag_s: float = 30.0
     database_s: float = 2.0  # how long the database may take to say how things are
 
 
@@ -63,22 +65,30 @@ class Health:
                 async with self._services.reads.connection() as db:
                     models = await status.projection_status(db, self._services.code_versions)
                     relay = await relay_status.read(db)
+                    sealed = await seal_status.read(db)
                 head = await self._services.store.head()
         except _AWAY as error:
             reason = f"the database does not answer within {limit_s:g} s ({type(error).__name__})"
             return Report([reason], [], {"database": "away"})
-        return self._judge(head, models, relay)
+        return self._judge(head, models, relay, sealed)
 
-    def _judge(self, head: int, models: Sequence[ProjectionStatus], relay: RelayStatus | None) -> Report:
+    def _judge(
+        self,
+        head: int,
+        models: Sequence[ProjectionStatus],
+        relay: RelayStatus | None,
+        sealed: SealStatus,
+    ) -> Report:
         failures = [reason for model in models for reason in self._stale(model)]
         failures += [f"{name} has never run" for name in sorted(self._missing(models))]
         warnings = [f"{m.name}: {m.parked} events parked" for m in models if m.parked]
-        warnings += self._relay_warnings(relay)
+        warnings += self._relay_warnings(relay) + self._seal_warnings(sealed)
         details = {
             "database": "ok",
             "head": head,
             "projections": [_model_details(model) for model in models],
             "relay": _relay_details(relay),
+            "sealed": _seal_details(sealed),
         }
         return Report(failures, warnings, details)
 
@@ -105,6 +115,13 @@ class Health:
         if relay.lag_s > limit_s:
             warnings.append(_behind("the relay", relay.lag_events, relay.lag_s, limit_s))
         return warnings
+
+    def _seal_warnings(self, sealed: SealStatus) -> list[str]:
+        """What is not sealed yet is served all the same; it cannot be proved yet."""
+        limit_s = self._thresholds.seal_lag_s
+        if sealed.lag_s <= limit_s:
+            return []
+        return [_behind("sealing", sealed.lag_events, sealed.lag_s, limit_s)]
 
 
 def _behind(name: str, events: int, lag_s: float, limit_s: float) -> str:
@@ -152,4 +169,13 @@ def _relay_details(relay: RelayStatus | None) -> dict[str, Any] | None:
         "lag_events": relay.lag_events,
         "lag_seconds": round(relay.lag_s, 3),
         "problem": relay.problem,
+    }
+
+
+def _seal_details(sealed: SealStatus) -> dict[str, Any]:
+    return {
+        "size": sealed.size,
+        "position": sealed.position,
+        "lag_events": sealed.lag_events,
+        "lag_seconds": round(sealed.lag_s, 3),
     }
