@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from alphapulse.adapters.reports import writing
 from alphapulse.adapters.reports.belief import apart, reliability_sheet
@@ -20,7 +22,7 @@ from alphapulse.adapters.reports.findings import FEW, findings, verdict
 from alphapulse.adapters.reports.money import MAX_POINTS, equity_sheet, months_sheet, thinned
 from alphapulse.adapters.reports.outcomes import scatter_sheet
 from alphapulse.adapters.reports.page import report_page
-from alphapulse.adapters.reports.style import MAX_NAME, inline_of, png_of, printable, svg_of
+from alphapulse.adapters.reports.style import MAX_NAME, _drawn, inline_of, png_of, printable, svg_of
 from alphapulse.adapters.reports.tables import MAX_ROWS, table
 from alphapulse.adapters.reports.words import UNKNOWN, moment, number
 from alphapulse.adapters.reports.writing import (
@@ -190,6 +192,16 @@ def test_the_same_report_gives_the_same_bytes(many: BacktestReport) -> None:
     assert svg_of(one) == svg_of(other)
     assert inline_of(one, {}) == inline_of(other, {})
     assert writing.json_of(many) == writing.json_of(again)
+
+
+def test_a_picture_of_few_colours_is_the_picture_that_was_drawn() -> None:
+    report = report_of(150)
+    for sheet in (scatter_sheet(report.trades), months_sheet(report.candidates)):
+        drawn = _drawn(sheet, "png", titled=True)
+        few = png_of(sheet)
+        before, after = (np.asarray(Image.open(BytesIO(each)).convert("RGB"), int) for each in (drawn, few))
+        assert np.abs(before - after).max() <= 10, "of 255"
+        assert len(few) < 0.6 * len(drawn)
 
 
 def test_a_report_of_nothing_says_so_in_words_and_draws_no_empty_axis(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from matplotlib import dates
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import PercentFormatter
+from PIL import Image
 
 from alphapulse.adapters.reports.inline import inlined
 
@@ -75,7 +76,7 @@ def nothing(name: str, title: str, why: str) -> Sheet:
 
 
 def png_of(sheet: Sheet) -> bytes:
-    return _drawn(sheet, "png", titled=True)
+    return _in_few_colours(_drawn(sheet, "png", titled=True))
 
 
 def svg_of(sheet: Sheet) -> bytes:
@@ -110,6 +111,15 @@ def _drawn(sheet: Sheet, form: str, *, titled: bool, fonts: str = "path") -> byt
         metadata = {"Date": None, "Creator": None} if form == "svg" else {"Software": None}
         figure.savefig(out, format=form, dpi=DPI, metadata=metadata)
         return out.getvalue()
+
+
+def _in_few_colours(png: bytes) -> bytes:
+    """The same picture in 256 colours, which nobody can tell from it: half as large or less."""
+    out = BytesIO()
+    with Image.open(BytesIO(png)) as drawn:
+        few = drawn.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(out, "png", optimize=True)
+    return out.getvalue()
 
 
 def printable(text: str, most: int = MAX_NAME) -> str:
