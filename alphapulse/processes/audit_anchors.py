@@ -48,7 +48,7 @@ async def consistency(seals: SealedLog, since: str, now: Sealed, key: NoteKey) -
 
 
 async def receipts_until(seals: SealedLog, size: int) -> Sequence[Receipt]:
-    """Receipts for checkpoints of at most ``size`` leaves; of those that settled not what they were before."""
+    """Receipts for checkpoints of at most ``size`` leaves; of those settled not what was before."""
     found: dict[tuple[int, str, bytes], Receipt] = {}
     lo = 0
     while page := await seals.receipts(lo, size):

@@ -59,7 +59,7 @@ class Chosen:
 async def choose(
     log: EventStore, seals: SealedLog, asked: Selection, last: int, only: Sequence[int] | None = None
 ) -> Chosen:
-    """Where to look for what is ``asked`` in a log that ends at ``last``, perhaps ``only`` at these positions.
+    """Where to look for what is ``asked`` in a log that ends at ``last``, perhaps ``only`` at some positions.
 
     Raises:
         NoSuchSignal: there is none up to there.
@@ -163,7 +163,7 @@ def _positions_in(event: Any) -> set[int]:
 
 
 async def _add_causes(log: EventStore, found: dict[UUID, StoredRecord], hints: Collection[int]) -> None:
-    """Add what led to ``found``: looked for at the positions that are named, else in all of the log before."""
+    """Add what led to ``found``: looked for at positions that are named, else in all of the log before."""
     for position in sorted(hints):
         _take_causes(found, (await log.read(position - 1, until=position, limit=1)).records)
     end = max(record.position for record in found.values())

@@ -29,6 +29,7 @@ from alphapulse.domain.market.events import (
 )
 from alphapulse.domain.market.fundamentals import FundingObserved, HeadlinesObserved
 from alphapulse.domain.ports import Envelope, StoredRecord, UndecodableEvent, UnknownEvent
+from alphapulse.domain.provenance.exported import AuditExported
 from tests.adapters.store.decided import DECIDED, any_of
 from tests.adapters.store.market import any_bars, any_funding, any_headlines, any_trades, bars, trades
 
@@ -132,6 +133,13 @@ ANY_EVENT = st.one_of(
             seed=NS,
         ),
     ),
+    st.builds(
+        AuditExported,
+        **dict.fromkeys(("kind", "manifest"), TEXT),
+        **dict.fromkeys(("events", "erased", "withheld", "size"), NS),
+        asked=st.dictionaries(TEXT, TEXT | st.lists(NS | st.none(), max_size=2), max_size=3),
+        root=st.binary(max_size=32),
+    ),
 )
 
 
@@ -157,7 +165,7 @@ def test_no_sample_is_without_its_name() -> None:
 def test_every_form_is_sampled_by_the_property_above() -> None:
     """An event added to the registry has to be added to ANY_EVENT as well."""
     sampled = {FeedConnected, FeedLost, GapClosed, ImportFinished, RowsRefused, WatermarkPassed, ModelFitted}
-    sampled |= {HeadlinesObserved}
+    sampled |= {HeadlinesObserved, AuditExported}
     sampled |= {SetDefined, SetRetired, QualityBreached, QualityRecovered}
     sampled |= set(DECIDED)
     assert {form.type for form in FORMS.values()} == sampled | {type(trades()), type(bars()), FundingObserved}
