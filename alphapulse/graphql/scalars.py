@@ -39,6 +39,15 @@ def parse_position(value: Any) -> Position:
     return Position(value)
 
 
+def parse_long(value: Any) -> Long:
+    """A count from 0 up, also as a string of digits: JavaScript's numbers end at 53 bits."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_POSITION:
+        raise UserError(f"{value!r} is not an integer from 0 to {_MAX_POSITION}")
+    return Long(value)
+
+
 def parse_time(value: Any) -> Time:
     """Nanoseconds of an ISO 8601 text; without an offset it is UTC."""
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
@@ -100,7 +109,7 @@ SCALARS: dict[object, ScalarDefinition] = {
         name="Long",
         description="An integer of up to 63 bits.",
         serialize=int,
-        parse_value=_no_input,
+        parse_value=parse_long,
     ),
     Time: strawberry.scalar(
         name="Time",

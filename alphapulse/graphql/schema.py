@@ -19,6 +19,7 @@ from alphapulse.graphql.instruments import InstrumentQuery
 from alphapulse.graphql.levels import LevelQuery
 from alphapulse.graphql.log import LogQuery, LogSubscription
 from alphapulse.graphql.performance import PerformanceQuery
+from alphapulse.graphql.provenance import ProvenanceQuery
 from alphapulse.graphql.risk import RiskQuery
 from alphapulse.graphql.scalars import SCALARS
 from alphapulse.graphql.signals import SignalQuery, SignalSubscription
@@ -42,6 +43,7 @@ class Query(
     PerformanceQuery,
     AuditQuery,
     LogQuery,
+    ProvenanceQuery,
 ):
     pass
 
