@@ -122,6 +122,7 @@ COMMANDS: dict[str, Leaf | Branch] = {
         {
             "trail": Leaf("audit_trail", "trail", "List who did what, the newest first."),
             "chain": Leaf("audit_trail", "chain", "Walk from an event or signal back to the market."),
+            "export": Leaf("audit_export", "export", "Write what is sealed into one file, with proof."),
         },
     ),
     "compile": Leaf("compile_", "compile_", "Compile the analysis ahead of its first use."),

@@ -24,6 +24,14 @@ class NotOurCheckpoint(Exception):
     """The earlier checkpoint is none of this log, or of no state that this log was in."""
 
 
+def check_key(sealed: Sealed, key: NoteKey) -> None:
+    """Raises NotOurCheckpoint unless ``key`` signed the checkpoint."""
+    try:
+        open_checkpoint(sealed.note, key, ed25519)
+    except BadNote as error:
+        raise NotOurCheckpoint(f"the log was sealed with another key than {key}: {error}") from None
+
+
 async def consistency(seals: SealedLog, since: str, now: Sealed, key: NoteKey) -> bytes:
     """``consistency.json``: that the tree of the note ``since`` begins the tree of ``now``.
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from alphapulse.adapters.provenance.partial import OtherExport, Partial
+from alphapulse.adapters.provenance.reading import README
+from alphapulse.adapters.verifier.joining import joined
 from alphapulse.domain.ports import EventStore
 from alphapulse.domain.provenance.exported import STREAM, AuditExported, exports
 from alphapulse.domain.provenance.notes import NoteKey
 from alphapulse.domain.provenance.sealing import Receipt, SealedLog
 from alphapulse.domain.provenance.selection import Selection
-from alphapulse.processes.audit_anchors import Useful, anchors, consistency, receipts_until
+from alphapulse.processes.audit_anchors import Useful, anchors, check_key, consistency, receipts_until
 from alphapulse.processes.audit_bundle import Made, Source, write_bundle
 from alphapulse.processes.audit_checkpoint import checkpoint_for
 from alphapulse.processes.audit_chosen import Chosen, choose
@@ -101,6 +103,7 @@ async def export(
         since=since,
     )
     standing, receipts = await _begun(log, seals, work, wanted, seal_wait_s)
+    check_key(standing.sealed, key)
     proof = None if since is None else await consistency(seals, since, standing.sealed, key)
     chosen = await choose(log, seals, asked, standing.sealed.position, wanted.positions)
     parts = Parts(work, standing, Useful(receipts))
@@ -117,7 +120,7 @@ async def export(
         signals=(await seals.counts(standing.sealed.size)).text().encode(),
         consistency=proof,
         anchors=await anchors(seals, receipts, sizes, standing.sealed),
-        members=members or {},
+        members={**(members or {}), "verify.py": joined().encode(), "README.txt": README.encode()},
     )
     made = await asyncio.to_thread(write_bundle, work, standing, source)
     if actor is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from alphapulse.adapters.bus.connection import NatsOptions
 from alphapulse.domain.ports import EventStore
+from alphapulse.domain.provenance.sealing import SealedLog
 from alphapulse.settings import Settings, SettingsError
 
 if TYPE_CHECKING:  # cryptography takes its time, and most commands sign nothing
@@ -98,6 +99,19 @@ async def event_store(settings: Settings) -> AsyncIterator[EventStore]:
 
     async with PostgresEventStore(settings.database()) as store:
         yield store
+
+
+@asynccontextmanager
+async def sealed_log(settings: Settings) -> AsyncIterator[SealedLog]:
+    """What is sealed of the log, for commands that read it by themselves.
+
+    Raises:
+        SettingsError: the database's URL is not set.
+    """
+    from alphapulse.adapters.store.seals import PostgresSeals
+
+    async with PostgresSeals(settings.database()) as seals:
+        yield seals
 
 
 def signer(settings: Settings) -> "KeySigner":
