@@ -98,6 +98,8 @@ class _Reading:
         self._open_since()
         self._leaves = LeafPass(self._checkpoint.size, self._found, self._since.size if self._since else None)
         self._complete = Completeness(self._manifest, self._found)
+        for watcher in self._watchers:
+            watcher.begin(self._manifest)
         member = self._archive.member()
         while member is not None and member.name.startswith("events/"):
             self._read_events(member)

@@ -54,20 +54,17 @@ class EvidenceBundle:
         self._by_leaf: dict[int, Event] = {}
         self._market: list[Event] = []
 
-    def see(self, line: Event) -> None:
-        """Raises ValueError: these are more than evidence of one signal has."""
+    def see(self, line: Event) -> bool:
+        """Keep the next event; False where these are more than evidence of one signal has."""
         if len(self._by_leaf) >= _MAX_EVIDENCE_EVENTS:
-            raise ValueError(f"over {_MAX_EVIDENCE_EVENTS} events")
+            return False
         self._by_leaf[line.leaf] = line
         if line.name.startswith(MARKET_NAMES):
             self._market.append(line)
+        return True
 
     def end(self, findings: Findings, evidence: dict[str, Any]) -> None:
-        """Judge it. ``evidence`` is what evidence.json says.
-
-        Raises:
-            KeyError, TypeError, ValueError, ArithmeticError: something is not what its name says.
-        """
+        """Judge it. ``evidence`` is what evidence.json says. Raises one of NOT_ITS_NAME."""
         if evidence["format"] != EVIDENCE_FORMAT:
             findings.fault(f"evidence.json is not of the format {EVIDENCE_FORMAT}", None, "evidence.json")
             return

@@ -9,6 +9,7 @@ from typing import BinaryIO, Callable, Sequence
 
 from alphapulse.adapters.verifier.bundle import Asked, verify_bundle
 from alphapulse.adapters.verifier.findings import EXIT_CODES, Findings
+from alphapulse.adapters.verifier.judging import EvidenceWatcher, TrackWatcher
 from alphapulse.adapters.verifier.note import MAX_NOTE_CHARACTERS, Key, NoteRefused, key_of
 from alphapulse.adapters.verifier.report import report_json, report_text
 from alphapulse.adapters.verifier.watching import Watcher
@@ -51,7 +52,7 @@ def verify_file(path: str, asked: Asked, progress: Callable[[int], None] | None 
 
 def watchers() -> list[Watcher]:
     """Who looks at the events besides."""
-    return []
+    return [TrackWatcher(), EvidenceWatcher()]
 
 
 def asked_of(key: str | None, since: str | None, witnesses: Sequence[str]) -> Asked:

@@ -27,6 +27,10 @@ ISSUED_NAME, OUTCOME_NAME, DEFINED_NAME = "signal.issued.", "outcome.recorded.",
 SIGNALS_STREAM, STRATEGY_STREAM = "signals-", "strategy-"
 
 
+# A committed payload that is not what its name says, or of a version that is not known here.
+NOT_ITS_NAME = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+
+
 class Vouched(NamedTuple):
     """A settled receipt that was verified: the checkpoint of ``size`` leaves existed at ``time`` (µs)."""
 
@@ -73,11 +77,7 @@ class TrackRecord:
         self._lengths = array("q")  # of their bars, ns; 0: none
 
     def see(self, line: Event) -> None:
-        """The next event, in order of leaves.
-
-        Raises:
-            KeyError, TypeError, ValueError: its payload is not what its name says.
-        """
+        """The next event, in order of leaves. Raises one of NOT_ITS_NAME."""
         self.newest = max(self.newest, line.recorded_at)
         name = line.name
         if name.startswith((TRADES_NAME, BARS_NAME, "feed.")):
@@ -118,7 +118,10 @@ class TrackRecord:
     def end(
         self, findings: Findings, counts: Mapping[str, int], anchored: Sequence[Vouched], asked: str | None
     ) -> None:
-        """Judge all of it. ``counts`` are the checkpoint's; ``asked``: the strategy that was asked for."""
+        """Judge all of it. ``counts`` are the checkpoint's; ``asked``: the strategy that was asked for.
+
+        Raises one of NOT_ITS_NAME.
+        """
         told = {}
         now = max([self.newest, *(each.time for each in anchored)])
         for strategy in sorted({*self.signals, *([asked] if asked is not None else ())}):

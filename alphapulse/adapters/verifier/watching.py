@@ -23,6 +23,10 @@ class Bundle(NamedTuple):
 
 
 class Watcher(Protocol):
+    def begin(self, manifest: Manifest) -> None:
+        """What the bundle says of itself, before its first event."""
+        ...
+
     def take(self, event: Event) -> None:
         """The next event, which is as it was sealed if no fault was found."""
         ...
