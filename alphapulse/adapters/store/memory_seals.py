@@ -3,7 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
 
-from alphapulse.adapters.store.memory import MemoryLeases
+from alphapulse.adapters.store.memory import MemoryEventStore, MemoryLeases
 from alphapulse.domain.ports import Fence, FencedOut
 from alphapulse.domain.provenance.checkpoint import Counts
 from alphapulse.domain.provenance.merkle import HASH_BYTES, Node, fold, node_hash
@@ -18,10 +18,10 @@ from alphapulse.domain.provenance.sealing import (
 
 
 class MemorySeals:
-    """Reads and writes."""
+    """Reads and writes. With the ``log``, events that it does not hold are refused, as PostgreSQL does."""
 
-    def __init__(self, leases: MemoryLeases) -> None:
-        self._leases = leases
+    def __init__(self, leases: MemoryLeases, log: MemoryEventStore | None = None) -> None:
+        self._leases, self._log = leases, log
         self.seals: list[Seal] = []
         self.kept: list[Receipt] = []
 
@@ -33,10 +33,24 @@ class MemorySeals:
         size, position = (self.seals[-1].size, self.seals[-1].leaves.positions[-1]) if self.seals else (0, 0)
         if (seal.leaves.first, seal.after) != (size, position):
             raise OutOfPlace(f"leaf {seal.leaves.first} after position {seal.after}, not {size}, {position}")
+        await self._check_positions(seal)
         self.seals.append(seal)
 
+    async def _check_positions(self, seal: Seal) -> None:
+        events, last = list(seal.leaves.positions), seal.leaves.positions[-1]
+        if self._log is None:
+            return
+        page = await self._log.read(seal.after, until=last, limit=MAX_LEAVES_A_PAGE)
+        if [record.position for record in page.records] != events:
+            raise OutOfPlace(
+                f"the log holds {len(page.records)} events after position {seal.after} up to {last}, "
+                f"not these {len(events)}"
+            )
+
     async def keep(self, receipt: Receipt) -> None:
-        if receipt not in self.kept:
+        if all(seal.size != receipt.size for seal in self.seals):
+            raise KeyError(f"there is no checkpoint of {receipt.size} leaves")
+        if all((r.size, r.anchor, r.data) != (receipt.size, receipt.anchor, receipt.data) for r in self.kept):
             self.kept.append(receipt)
 
     async def sealed(self, *, size: int | None = None) -> Sealed | None:

@@ -136,13 +136,17 @@ class SealWriter(Protocol):
 
         Raises:
             OutOfPlace: it does not follow the last seal, or its positions are not those of the log.
-            FencedOut: ``fence`` is no longer held.
+            FencedOut: ``fence`` is no longer held; nothing was written.
             StoreUnavailable: see SealedLog; it may be written.
         """
         ...
 
     async def keep(self, receipt: Receipt) -> None:
-        """Record what an anchor gave. The same again changes nothing."""
+        """Record what an anchor gave. The same again changes nothing.
+
+        Raises:
+            KeyError: there is no checkpoint of this size.
+        """
         ...
 
 
