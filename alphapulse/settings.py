@@ -97,6 +97,13 @@ def _origin(value: str) -> str:
     return value
 
 
+def _anchors(value: str) -> str:
+    from alphapulse.domain.provenance.anchor_names import parse_anchors
+
+    parse_anchors(_text(value))
+    return value
+
+
 def _one_of(words: Sequence[str]) -> Callable[[str], str]:
     def read(value: str) -> str:
         if value.lower() not in words:
@@ -165,6 +172,12 @@ class Settings:
         str | None,
         _Rule(_origin, "name of the log in its checkpoints; unset: the key's own, or a random one"),
     ] = None
+    anchors: Annotated[
+        str, _Rule(_anchors, "who else is to see checkpoints, by commas; see docs/anchors.md")
+    ] = ""
+    anchor_interval_s: Annotated[
+        float, _Rule(_interval, "seconds between two checkpoints that an anchor is shown")
+    ] = 300.0
 
     database_url: Annotated[str | None, _Rule(_database_url, "PostgreSQL; unset: we start one")] = None
     database_password: Annotated[str | None, _Rule(_text, "if the URL holds none", secret=True)] = None

@@ -25,7 +25,7 @@ def up(
 
     from alphapulse.cli.console import say_json
     from alphapulse.processes.stack import run_stack
-    from alphapulse.processes.wiring import ROLES
+    from alphapulse.processes.wiring import wanted_roles
     from alphapulse.settings import load
 
     settings = load(running=False, data_dir=data_dir, host=host, port=port, log_level=log_level)
@@ -43,7 +43,11 @@ def up(
 
     asyncio.run(
         run_stack(
-            settings, list(ROLES), say=partial(_say, settings.redact), on_ready=on_ready, show_all=verbose
+            settings,
+            wanted_roles(settings),
+            say=partial(_say, settings.redact),
+            on_ready=on_ready,
+            show_all=verbose,
         )
     )
 

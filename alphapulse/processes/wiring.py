@@ -5,8 +5,9 @@ a role needs from outside may be away for a while: it waits and tries again by i
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from alphapulse.settings import Settings, SettingsError
 
 if TYPE_CHECKING:  # cryptography takes its time, and most commands sign nothing
     from alphapulse.adapters.provenance.keys import KeySigner
+
+log = logging.getLogger(__name__)
 
 SEAL_KEY = "seal.key"  # in the data directory
 Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
@@ -77,15 +80,35 @@ async def seal(settings: Settings, stop: asyncio.Event) -> None:
     await run_seal(settings.database(), signer(settings), settings.data_dir, stop)
 
 
+async def anchor(settings: Settings, stop: asyncio.Event) -> None:
+    """Checkpoints, shown to the anchors that are configured."""
+    from alphapulse.domain.provenance.anchor_names import parse_anchors
+
+    if not (names := parse_anchors(settings.anchors)):
+        log.info("no anchors are configured: ALPHAPULSE_ANCHORS names them, see docs/anchors.md")
+        await stop.wait()
+        return
+    from alphapulse.processes.anchoring import run_anchor
+
+    interval_s = settings.anchor_interval_s
+    await run_anchor(settings.database(), names, lambda: signer(settings).key, interval_s, stop)
+
+
 # In the order in which they start; they stop the other way round.
 ROLES: Mapping[str, Role] = {
     "relay": relay,
     "seal": seal,
+    "anchor": anchor,
     "project": project,
     "decide": decide,
     "quality": quality,
     "api": api,
 }
+
+
+def wanted_roles(settings: Settings) -> Sequence[str]:
+    """The roles that have something to do under ``settings``, in the order in which they start."""
+    return [name for name in ROLES if name != "anchor" or settings.anchors]
 
 
 @asynccontextmanager

@@ -158,13 +158,3 @@ class OtsAnchor:
 
     async def _ask(self, url: str, body: bytes | None = None) -> Answer:
         return await ask(url, body, headers=_HEADERS, timeout_s=self.timeout_s, most=MAX_ANSWER_BYTES)
-
-
-def is_settled(data: bytes) -> bool:
-    """Whether the ``.ots`` file in ``data`` leads to a block.
-
-    Raises:
-        BadTimestamp: it is none.
-    """
-    digest, timestamp = parse_file(data)
-    return any(attestation.height is not None for _, attestation in timestamp.attested(digest))

@@ -24,6 +24,7 @@ from alphapulse.domain.provenance.notes import (
     Signer,
     parse_signature,
 )
+from alphapulse.domain.provenance.opentimestamps import BadTimestamp, parse_file
 from alphapulse.domain.provenance.sealing import Receipt, Sealed
 
 FILE, WITNESS, RFC3161, OTS = "file", "witness", "rfc3161", "ots"
@@ -69,6 +70,17 @@ class Anchor(Protocol):
             AnchorFailed: it could not be found out.
         """
         ...
+
+
+def is_settled(receipt: Receipt) -> bool:
+    """Whether nothing more is to come: only a calendar's promise is kept later."""
+    if receipt.kind != OTS:
+        return True
+    try:
+        digest, timestamp = parse_file(receipt.data)
+        return any(attestation.height is not None for _, attestation in timestamp.attested(digest))
+    except BadTimestamp:  # nothing can come of it
+        return True
 
 
 def witness_key(key: NoteKey) -> NoteKey:
