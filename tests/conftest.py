@@ -32,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long ones come first: begun last, one would keep a worker busy while the others have nothing left."""
+    """The long ones come first: begun last, one would keep a worker busy while the others have none left."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
