@@ -24,6 +24,7 @@ from alphapulse.processes.audit_checkpoint import checkpoint_for
 from alphapulse.processes.audit_chosen import Chosen, choose
 from alphapulse.processes.audit_lines import Withheld, batches, never
 from alphapulse.processes.audit_standing import Parts, Reached, Standing, Wanted
+from alphapulse.processes.audit_withheld import withheld_at
 from alphapulse.processes.transact import transact
 
 SEAL_WAIT_S = 15.0
@@ -76,7 +77,7 @@ async def export(
     kind: str = "export",
     positions: Sequence[int] | None = None,
     members: Mapping[str, bytes] | None = None,
-    withheld: Withheld = never,
+    withheld: Withheld | None = None,
     since: str | None = None,
     tables: Sequence[str] = (),
     actor: str | None = None,
@@ -88,7 +89,8 @@ async def export(
 
     ``key`` is the log's. ``positions`` leave only events there. ``members`` are added as they are; ``since``
     is the receiver's earlier checkpoint, a signed note; ``tables`` are of csv and parquet. With an ``actor``
-    the export is recorded as an event. ``max_bytes`` bounds what the packed events take.
+    the export is recorded as an event. ``max_bytes`` bounds what the packed events take. ``withheld`` takes
+    the place of the rule by which open signals are kept back.
 
     Raises:
         NothingSelected, NotSealed, NoSuchSignal, NotOurCheckpoint, OtherExport, ExportTooLarge: see there.
@@ -106,6 +108,8 @@ async def export(
     check_key(standing.sealed, key)
     proof = None if since is None else await consistency(seals, since, standing.sealed, key)
     chosen = await choose(log, seals, asked, standing.sealed.position, wanted.positions)
+    if withheld is None:
+        withheld = await withheld_at(log, standing.sealed.position) if asked.withhold_open else never
     parts = Parts(work, standing, Useful(receipts))
     try:
         await _read(log, seals, chosen, standing, parts, withheld, tell, max_bytes)

@@ -19,6 +19,8 @@ from alphapulse.settings import Settings, SettingsError
 
 if TYPE_CHECKING:  # cryptography takes its time, and most commands sign nothing
     from alphapulse.adapters.provenance.keys import KeySigner
+    from alphapulse.domain.provenance.notes import NoteKey
+    from alphapulse.domain.provenance.sealing import Receipt
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +139,32 @@ async def sealed_log(settings: Settings) -> AsyncIterator[SealedLog]:
         yield seals
 
 
+async def anchored_now(settings: Settings) -> "Mapping[str, Receipt | Exception | None]":
+    """What each anchor that is configured gives for the newest checkpoint; see ``anchor_once``."""
+    from alphapulse.adapters.store.seals import PostgresSeals
+    from alphapulse.domain.provenance.anchor_names import parse_anchors
+    from alphapulse.processes.anchoring import anchor_of, anchor_once
+
+    names = parse_anchors(settings.anchors)
+    anchors = [anchor_of(name, lambda: signer(settings).key) for name in names]
+    async with PostgresSeals(settings.database()) as seals:
+        return await anchor_once(seals, anchors)
+
+
+def witness_keys(settings: Settings) -> "Mapping[str, NoteKey]":
+    """The keys of the file witnesses that are configured, made now where there are none.
+
+    Raises:
+        AnchorFailed, OSError, BadNote: see ``open_witness``.
+    """
+    from alphapulse.adapters.provenance.anchor_file import open_witness
+    from alphapulse.domain.provenance.anchor_names import parse_anchors
+    from alphapulse.domain.provenance.anchors import witness_key
+
+    names = [name for name in parse_anchors(settings.anchors) if name.kind == "file"]
+    return {str(name): witness_key(open_witness(Path(name.target), name.key).key) for name in names}
+
+
 def signer(settings: Settings) -> "KeySigner":
     """The key that signs checkpoints, made now if there is none.
 
@@ -147,6 +175,16 @@ def signer(settings: Settings) -> "KeySigner":
     from alphapulse.adapters.provenance.keys import load_or_create_signer
 
     return load_or_create_signer(_seal_key(settings), settings.origin)
+
+
+def public_key(settings: Settings) -> "NoteKey | None":
+    """The key by which others check our checkpoints; None where no private one is kept here yet.
+
+    Raises:
+        OSError: its file cannot be read.
+        BadNote: it holds no key, or one of another origin than the settings say.
+    """
+    return signer(settings).key if _seal_key(settings).exists() else None
 
 
 async def check_kept(settings: Settings) -> None:

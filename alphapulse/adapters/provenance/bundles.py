@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
-LEVEL = 6
+LEVEL = 4  # half of what 6 takes, for 7 % more bytes
 MAX_MEMBER_BYTES = (1 << 33) - 1  # what the header of a member can say
 _BLOCK = 1 << 20
 _GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # deflate, no name, no time, no system

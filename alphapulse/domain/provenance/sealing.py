@@ -43,10 +43,14 @@ class Leaves:
         return None if found == ERASED else found
 
     def commitment(self, leaf: int) -> bytes:
-        return self.commitments[(leaf - self.first) * HASH_BYTES :][:HASH_BYTES]
+        return _hash_at(self.commitments, leaf - self.first)
 
     def hash(self, leaf: int) -> bytes:
-        return self.hashes[(leaf - self.first) * HASH_BYTES :][:HASH_BYTES]
+        return _hash_at(self.hashes, leaf - self.first)
+
+
+def _hash_at(joined: bytes, number: int) -> bytes:
+    return joined[number * HASH_BYTES : (number + 1) * HASH_BYTES]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
