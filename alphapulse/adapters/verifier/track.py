@@ -214,7 +214,9 @@ class TrackRecord:
             number=body["number"],
             leaf=line.leaf,
             state="revealed",
-            timeliness=timeliness_of(margin, outcome is not None),
+            timeliness=timeliness_of(
+                margin, outcome is not None, outcome is not None and outcome["position"] < line.position
+            ),
             margin_ns=margin,
             knowable=knowable,
             anchor=anchor,
@@ -252,8 +254,13 @@ class TrackRecord:
         )
 
 
-def timeliness_of(margin_ns: int | None, is_decided: bool) -> str:
-    """By how long before the outcome could be known the first anchor vouched for the signal."""
+def timeliness_of(margin_ns: int | None, is_decided: bool, was_known: bool) -> str:
+    """By how long before the outcome could be known the first anchor vouched for the signal.
+
+    Where the log held the event that decided before it held the signal, no anchor makes up for it.
+    """
+    if was_known:
+        return "late"
     if margin_ns is None:
         return "not anchored"
     if margin_ns > 0:

@@ -5,6 +5,8 @@ the log's clock proves nothing. The time from which an outcome could be known is
 clock, taken as early as it may have been: that of the trade that decided; the beginning of the bar, where a
 bar did; in any case the end of the horizon. Both are clocks of others, and may be off by what they are off.
 
+Where the log itself held the event that decided before it held the signal, no anchor makes up for it.
+
 Receipts are in µs since 1970 UTC, everything else in ns.
 """
 
@@ -28,8 +30,8 @@ class Fate:
     """What the market has said of a signal so far.
 
     ``closed_at`` is None while it is open; then ``seen_until`` is the time of the newest market event
-    that could have decided, 0 without any. ``bar_ns``: length of the bar that decided, or that is the newest;
-    0: it was none.
+    that could have decided, 0 without any. ``bar_ns``: length of the bar that decided, 0 where none did.
+    ``was_known``: the event that decided stands before the signal in the log.
     """
 
     decided: int  # when the signal was
@@ -37,6 +39,7 @@ class Fate:
     closed_at: int | None
     seen_until: int = 0
     bar_ns: int = 0
+    was_known: bool = False
 
     @property
     def knowable(self) -> int:
@@ -84,7 +87,10 @@ def _time(receipt: Receipt) -> int:
 def judged(fate: Fate, receipt: Receipt | None) -> Timeliness:
     """What ``receipt``, the first that holds the signal, says of it."""
     if receipt is None or receipt.time is None:
-        return Timeliness(NOT_ANCHORED, fate.knowable, None, None)
+        return Timeliness(LATE if fate.was_known else NOT_ANCHORED, fate.knowable, None, None)
     margin = fate.knowable - receipt.time * 1_000
-    too_late = UNDECIDED if fate.closed_at is None else LATE
-    return Timeliness(COMMITTED if margin > 0 else too_late, fate.knowable, margin, receipt)
+    if margin > 0 and not fate.was_known:
+        state = COMMITTED
+    else:
+        state = LATE if fate.closed_at is not None else UNDECIDED
+    return Timeliness(state, fate.knowable, margin, receipt)
