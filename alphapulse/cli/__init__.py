@@ -122,7 +122,11 @@ COMMANDS: dict[str, Leaf | Branch] = {
         {
             "trail": Leaf("audit_trail", "trail", "List who did what, the newest first."),
             "chain": Leaf("audit_trail", "chain", "Walk from an event or signal back to the market."),
+            "key": Leaf("audit_proof", "key", "Print the log's public key, for publishing."),
+            "checkpoint": Leaf("audit_proof", "checkpoint", "Print a signed checkpoint, to be kept."),
+            "proof": Leaf("audit_proof", "proof", "Prove that an event is in the log."),
             "export": Leaf("audit_export", "export", "Write what is sealed into one file, with proof."),
+            "anchors": Leaf("audit_anchors", "anchors", "List what others gave for our checkpoints."),
         },
     ),
     "compile": Leaf("compile_", "compile_", "Compile the analysis ahead of its first use."),

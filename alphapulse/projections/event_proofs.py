@@ -7,7 +7,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
-from alphapulse.domain.ports import EventStore
+from alphapulse.domain.ports import EventStore, StoredRecord
 from alphapulse.domain.provenance.leaf import Leaf, leaf_of
 from alphapulse.domain.provenance.sealing import Leaves, Sealed, SealedLog
 from alphapulse.projections.proofs import consistency_proof, inclusion_proof
@@ -23,18 +23,37 @@ class NothingThere(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventProof:
-    """``hashes`` lead from the leaf's ``hash`` to the root of ``checkpoint``.
+    """``hashes`` lead from the leaf's own hash to the root of ``checkpoint``.
 
-    ``event`` is None where the store holds no longer what was sealed; ``salt`` where it was deleted.
+    ``record`` is None where the store no longer holds the columns that were sealed. Of its payload nothing
+    is said.
     """
 
     checkpoint: Sealed
     leaf: int
-    position: int
-    hash: bytes
+    leaves: Leaves  # this one alone
     hashes: Sequence[bytes]
-    event: Leaf | None
-    salt: bytes | None
+    record: StoredRecord | None
+
+    @property
+    def position(self) -> int:
+        return self.leaves.positions[0]
+
+    @property
+    def hash(self) -> bytes:
+        """Of the leaf, as it was sealed."""
+        return self.leaves.hash(self.leaf)
+
+    @property
+    def salt(self) -> bytes | None:
+        """None where it was deleted."""
+        return self.leaves.salt(self.leaf)
+
+    @property
+    def event(self) -> Leaf | None:
+        """What the leaf commits to; None as ``record`` is."""
+        commitment = self.leaves.commitment(self.leaf)
+        return None if self.record is None else leaf_of(self.record, commitment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +104,9 @@ async def prove_event(
     return EventProof(
         checkpoint=under,
         leaf=leaf,
-        position=position,
-        hash=leaves.hash(leaf),
+        leaves=leaves,
         hashes=await inclusion_proof(log, leaf, under.size),
-        event=await _event(store, leaves, leaf),
-        salt=leaves.salt(leaf),
+        record=await _record(store, leaves, leaf),
     )
 
 
@@ -115,10 +132,9 @@ async def position_of_event(db: AsyncConnection[Any], event_id: UUID) -> int:
     return int(row[0])
 
 
-async def _event(store: EventStore, leaves: Leaves, leaf: int) -> Leaf | None:
+async def _record(store: EventStore, leaves: Leaves, leaf: int) -> StoredRecord | None:
     (position,) = leaves.positions
-    records = (await store.read(position - 1, until=position, limit=1)).records
-    if not records:
-        return None
-    found = leaf_of(records[0], leaves.commitment(leaf))
-    return found if found.hash() == leaves.hash(leaf) else None
+    for record in (await store.read(position - 1, until=position, limit=1)).records:
+        if leaf_of(record, leaves.commitment(leaf)).hash() == leaves.hash(leaf):
+            return record
+    return None
