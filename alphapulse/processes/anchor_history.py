@@ -51,18 +51,38 @@ async def standings(log: SealedLog, names: Collection[str]) -> Mapping[str, Stan
         StoreUnavailable: see SealedLog.
     """
     found = {name: Standing() for name in names}
+    async for window in _windows(log):
+        is_pending = _take(found, [receipt for receipt in window if receipt.anchor in found])
+        if not is_pending and all(standing.size for standing in found.values()):
+            break
+    return found
+
+
+async def newest_receipts(log: SealedLog, most: int) -> Sequence[Receipt]:
+    """The last receipts, those of the largest trees first.
+
+    Raises:
+        StoreUnavailable: see SealedLog.
+    """
+    found: list[Receipt] = []
+    async for window in _windows(log):
+        found += window[::-1]
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
+async def _windows(log: SealedLog) -> AsyncIterator[Sequence[Receipt]]:
+    """Receipts in order of size, of ever wider stretches of the log from its end to its beginning."""
     newest = await log.sealed()
     hi, width, pages = newest.size if newest else 0, _FIRST_WIDTH, 0
     while hi > 0 and pages < _MOST_PAGES:
-        lo, window = max(hi - width + 1, 0), list[Receipt]()
+        lo, window = max(hi - width + 1, 0), dict[tuple[int, str, bytes], Receipt]()
         async for page in _pages(log, lo, hi):
-            window += [receipt for receipt in page if receipt.anchor in found]
+            window |= {(receipt.size, receipt.anchor, receipt.data): receipt for receipt in page}
             pages += 1
-        is_pending = _take(found, window)
-        if not is_pending and all(standing.size for standing in found.values()):
-            break
+        yield list(window.values())
         hi, width = lo - 1, 2 * width
-    return found
 
 
 def _take(found: Mapping[str, Standing], window: Sequence[Receipt]) -> bool:

@@ -10,7 +10,7 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -238,6 +238,28 @@ async def _held(
             await stoppable(stop, asyncio.sleep(limits.lease_s / 6))
         for task in at_work:  # an answer that comes no more is asked for again after the next start
             task.cancel()
+
+
+async def anchor_once(
+    seals: Seals, anchors: Sequence[Anchor], limits: AnchorLimits = DEFAULT_LIMITS
+) -> Mapping[str, Receipt | Exception | None]:
+    """What each anchor gives for the newest checkpoint right now: see ``Anchoring.once``, or what it raised.
+
+    Raises:
+        StoreUnavailable: see SealedLog.
+    """
+    known = await standings(seals, [anchor.name for anchor in anchors])
+    works = [
+        Anchoring(seals=seals, anchor=anchor, standing=known[anchor.name], limits=limits)
+        for anchor in anchors
+    ]
+    outcomes = await asyncio.gather(*(work.once() for work in works), return_exceptions=True)
+    found: dict[str, Receipt | Exception | None] = {}
+    for anchor, outcome in zip(anchors, outcomes, strict=True):
+        if isinstance(outcome, BaseException) and not isinstance(outcome, AnchorFailed | Contradicted):
+            raise outcome
+        found[anchor.name] = outcome
+    return found
 
 
 async def run_anchor(

@@ -74,13 +74,20 @@ class Anchor(Protocol):
 
 def is_settled(receipt: Receipt) -> bool:
     """Whether nothing more is to come: only a calendar's promise is kept later."""
-    if receipt.kind != OTS:
-        return True
     try:
-        digest, timestamp = parse_file(receipt.data)
-        return any(attestation.height is not None for _, attestation in timestamp.attested(digest))
+        return receipt.kind != OTS or bool(blocks(receipt))
     except BadTimestamp:  # nothing can come of it
         return True
+
+
+def blocks(receipt: Receipt) -> Sequence[int]:
+    """The numbers of the Bitcoin blocks that an OpenTimestamps receipt leads to, lowest first.
+
+    Raises:
+        BadTimestamp: it is none.
+    """
+    digest, timestamp = parse_file(receipt.data)
+    return sorted({a.height for _, a in timestamp.attested(digest) if a.height is not None})
 
 
 def witness_key(key: NoteKey) -> NoteKey:
