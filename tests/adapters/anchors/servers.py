@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -128,3 +129,8 @@ class Witness:
             return Reply(422)
         self.seen[checkpoint.origin] = checkpoint.size, checkpoint.root
         return Reply(200, str(cosign(note.text, self.signer, self.now)).encode())
+
+
+def witness_for(log: NoteKey) -> Witness:
+    """One that trusts this log."""
+    return Witness(KeySigner("witness.example/w1", os.urandom(32)), {log.name: log})

@@ -8,12 +8,8 @@ from alphapulse.adapters.provenance.anchor_witness import WitnessAnchor
 from alphapulse.adapters.provenance.keys import KeySigner, ed25519
 from alphapulse.domain.provenance.anchors import AnchorFailed, Contradicted, cosign, cosigned, witness_key
 from alphapulse.domain.provenance.notes import parse_note
-from tests.adapters.anchors.sealed_logs import SealedLog, sealed_log
-from tests.adapters.anchors.servers import Reply, Request, Witness, always, serving
-
-
-def a_witness(log: SealedLog) -> Witness:
-    return Witness(KeySigner("witness.example/w1", os.urandom(32)), {log.signer.key.name: log.signer.key})
+from tests.adapters.anchors.sealed_logs import sealed_log
+from tests.adapters.anchors.servers import Reply, Request, Witness, always, serving, witness_for
 
 
 def anchor_at(url: str, witness: Witness, **limits: float) -> WitnessAnchor:
@@ -22,7 +18,7 @@ def anchor_at(url: str, witness: Witness, **limits: float) -> WitnessAnchor:
 
 async def test_a_witness_cosigns_as_the_log_grows_and_its_time_counts():
     log = await sealed_log()
-    witness = a_witness(log)
+    witness = witness_for(log.signer.key)
     async with serving(witness) as url:
         anchor = anchor_at(url, witness)
         for count, now in ((3, 1_700_000_000), (1, 1_700_000_060), (700, 1_700_000_120)):
@@ -38,7 +34,7 @@ async def test_a_witness_cosigns_as_the_log_grows_and_its_time_counts():
 
 async def test_one_who_comes_anew_learns_from_the_conflict_where_to_go_on():
     log = await sealed_log()
-    witness = a_witness(log)
+    witness = witness_for(log.signer.key)
     async with serving(witness) as url:
         sealed = await log.grow(5)
         await anchor_at(url, witness).anchor(sealed, log.proof_to(sealed))
@@ -50,7 +46,7 @@ async def test_one_who_comes_anew_learns_from_the_conflict_where_to_go_on():
 
 async def test_the_same_checkpoint_is_cosigned_again():
     log = await sealed_log()
-    witness = a_witness(log)
+    witness = witness_for(log.signer.key)
     async with serving(witness) as url:
         sealed = await log.grow(5)
         for _ in range(2):
@@ -59,7 +55,7 @@ async def test_the_same_checkpoint_is_cosigned_again():
 
 async def test_a_fork_and_a_log_that_was_rolled_back_are_refused_and_said():
     log = await sealed_log()
-    witness = a_witness(log)
+    witness = witness_for(log.signer.key)
     async with serving(witness) as url:
         sealed = await log.grow(5)
         await anchor_at(url, witness).anchor(sealed, log.proof_to(sealed))
@@ -92,7 +88,7 @@ async def test_a_witness_that_does_not_know_the_log_or_its_key_says_what_to_do()
 async def test_only_the_cosignature_of_the_configured_key_is_kept():
     log = await sealed_log()
     sealed = await log.grow(2)
-    witness, other = a_witness(log), KeySigner("other", os.urandom(32))
+    witness, other = witness_for(log.signer.key), KeySigner("other", os.urandom(32))
     text = parse_note(sealed.note).text
     lines = str(cosign(text, other, 7)) + str(cosign(text, witness.signer, 9)) + str(cosign(text, other, 8))
     async with serving(always(Reply(body=lines.encode()))) as url:
@@ -107,7 +103,7 @@ async def test_only_the_cosignature_of_the_configured_key_is_kept():
 async def test_an_answer_that_is_no_cosignature_of_it_is_not_kept(wrong: str):
     log = await sealed_log()
     sealed = await log.grow(2)
-    witness = a_witness(log)
+    witness = witness_for(log.signer.key)
     text = parse_note(sealed.note).text
     right = cosign(text, witness.signer, 9)
     body = {
@@ -137,7 +133,7 @@ async def test_a_witness_that_changes_its_mind_for_ever_is_left_after_three_answ
 
     async with serving(fickle) as url:
         with pytest.raises(AnchorFailed, match="changed its mind 3 times"):
-            await anchor_at(url, a_witness(log)).anchor(sealed, log.proof_to(sealed))
+            await anchor_at(url, witness_for(log.signer.key)).anchor(sealed, log.proof_to(sealed))
     assert answers == 3
 
 
@@ -156,7 +152,7 @@ async def test_other_answers_are_said_and_nothing_is_kept(reply: Reply):
     sealed = await log.grow(50)
     async with serving(always(reply)) as url:
         with pytest.raises(AnchorFailed, match=url):
-            await anchor_at(url, a_witness(log)).anchor(sealed, log.proof_to(sealed))
+            await anchor_at(url, witness_for(log.signer.key)).anchor(sealed, log.proof_to(sealed))
 
 
 async def test_a_slow_witness_is_left_at_the_timeout():
@@ -164,4 +160,6 @@ async def test_a_slow_witness_is_left_at_the_timeout():
     sealed = await log.grow(2)
     async with serving(always(Reply(raw=b"", hang=True))) as url:
         with pytest.raises(AnchorFailed, match=r"within 0\.2 s"):
-            await anchor_at(url, a_witness(log), timeout_s=0.2).anchor(sealed, log.proof_to(sealed))
+            await anchor_at(url, witness_for(log.signer.key), timeout_s=0.2).anchor(
+                sealed, log.proof_to(sealed)
+            )
