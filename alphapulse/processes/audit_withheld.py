@@ -30,4 +30,5 @@ async def _events(
     chosen = Chosen(after=0, until=until, streams=tuple(streams), names=names)
     async for page in chosen.pages(log, 0):
         for record in page.records:
-            yield codec.decode(record).event
+            if record.state:  # else it was erased
+                yield codec.decode(record).event
