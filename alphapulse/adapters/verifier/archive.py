@@ -106,7 +106,7 @@ class Member:
             Broken: it is larger than ``most``.
         """
         if self.size > most:
-            raise Broken(f"{self.name} has {self.size} bytes, where {most} are the most")
+            raise Broken(f"{self.name} has {self.size} bytes, where {most} are the most", self.name)
         parts = []
         while self._left:
             parts.append(self.read())
@@ -121,7 +121,7 @@ class Member:
         try:
             return self.whole(most).decode()
         except UnicodeDecodeError as error:
-            raise Broken(f"{self.name} is no UTF-8: {error}") from None
+            raise Broken(f"{self.name} is no UTF-8: {error}", self.name) from None
 
     def lines(self) -> Iterator[bytes]:
         """Its lines, without their newlines.
@@ -136,13 +136,13 @@ class Member:
             parts.append(first)
             held += len(first)
             if held > MAX_LINE_BYTES:
-                raise Broken(f"{self.name} has a line of over {MAX_LINE_BYTES} bytes")
+                raise Broken(f"{self.name} has a line of over {MAX_LINE_BYTES} bytes", self.name)
             if others:
                 yield b"".join(parts)
                 yield from others[:-1]
                 parts, held = [others[-1]], len(others[-1])
         if held:
-            raise Broken(f"{self.name} breaks off inside a line")
+            raise Broken(f"{self.name} breaks off inside a line", self.name)
 
 
 class _Unpacked:

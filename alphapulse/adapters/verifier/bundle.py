@@ -56,15 +56,15 @@ def verify_bundle(
         try:
             _Reading(Archive(file), opened, asked, watchers, found, progress).read()
         except Broken as error:
-            _last_fault(found, str(error))
+            _last_fault(found, error)
         except Enough:
             found.say(f"stopped after {len(found.faults)} faults")
     return found
 
 
-def _last_fault(found: Findings, text: str) -> None:
+def _last_fault(found: Findings, error: Broken) -> None:
     try:
-        found.fault(text)
+        found.fault(str(error), None, error.what)
     except Enough:
         found.say(f"stopped after {len(found.faults)} faults")
 
@@ -173,7 +173,7 @@ class _Reading:
     def _end_of_events(self) -> None:
         leaves, manifest = self._leaves, self._manifest
         leaves.end(self._checkpoint.root)
-        self._complete.end(self._counts)
+        self._complete.end(self._counts if leaves.is_whole else None)
         for what in ("events", "erased", "withheld"):
             if getattr(leaves, what) != getattr(manifest, what):
                 self._found.fault(

@@ -32,7 +32,7 @@ class LeafPass:
         self._tree = RightEdge()  # of the hashes that follow from the columns
         self._stated: RightEdge | None = None  # of the hashes as they stand there, once one differs
         self._next = 0  # the leaf that should come
-        self._is_whole = True
+        self.is_whole = True  # so far every line was read, and each leaf in its turn
         self._remember = remember
         self.remembered: bytes | None = None
         self.last_position = 0
@@ -55,11 +55,11 @@ class LeafPass:
     def end(self, root: bytes) -> None:
         """Compare with the root that was signed, once all lines were taken."""
         if self._next != self._size:
-            self._is_whole = False
+            self.is_whole = False
             self._found.fault(
                 f"the leaves end at {self._next}, the checkpoint has {self._size}", self._next, "leaf"
             )
-        if not self._is_whole:
+        if not self.is_whole:
             return
         if self._stated is not None:
             self._settle(root)
@@ -99,15 +99,15 @@ class LeafPass:
         self.ends_with_event = False
         levels = levels_of_gap(gap.lo, gap.hi)
         if len(levels) != len(gap.nodes):
-            self._is_whole = False
+            self.is_whole = False
             self._found.fault(f"a gap of {len(gap.nodes)} nodes, where {len(levels)} belong", gap.lo, "nodes")
-        elif self._is_whole:
+        elif self.is_whole:
             for node, level in zip(gap.nodes, levels):
                 self._add(node, node, level)
         return gap
 
     def _add(self, found: bytes, stated: bytes, level: int = 0) -> None:
-        if not self._is_whole:
+        if not self.is_whole:
             return
         self._tree.add(found, level)
         if self._stated is not None:
@@ -118,13 +118,13 @@ class LeafPass:
     def _place(self, lo: int, hi: int) -> None:
         """Leaves ``lo`` to ``hi`` come next."""
         if hi > self._size:
-            self._is_whole = False
+            self.is_whole = False
             self._found.fault(f"leaf {hi - 1} is beyond the {self._size} of the checkpoint", lo, "leaf")
         if lo > self._next:
-            self._is_whole = False
+            self.is_whole = False
             self._found.fault(f"leaves {self._next} to {lo - 1} are not there", self._next, "leaf")
         elif lo < self._next:
-            self._is_whole = False
+            self.is_whole = False
             self._found.fault(f"leaf {lo} comes where {self._next} should", lo, "leaf")
         self._next = hi
 
@@ -132,7 +132,7 @@ class LeafPass:
         """The line counts as the leaf that it says, or that should come."""
         leaf = line.get("leaf") if type(line) is dict else None
         leaf = leaf if type(leaf) is int else self._next
-        self._is_whole, self._next = False, leaf + 1
+        self.is_whole, self._next = False, leaf + 1
         what = error.what if isinstance(error, LineRefused) else None
         self._found.fault(f"a line is refused: {error}", leaf, what)
 

@@ -26,7 +26,11 @@ class Enough(Exception):
 
 
 class Broken(Exception):
-    """What comes next cannot be read, for a reason that is told."""
+    """What comes next cannot be read, for a reason that is told; ``what`` is the member where that is."""
+
+    def __init__(self, text: str, what: str | None = None) -> None:
+        super().__init__(text)
+        self.what = what
 
 
 class Findings:

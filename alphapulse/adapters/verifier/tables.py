@@ -52,7 +52,7 @@ def compare_csv(member: Member, bundle: BinaryIO, found: Findings) -> None:
             return
         _compare(events_again(bundle), rows, _cells, found, "events.csv")
     except (csv.Error, UnicodeDecodeError) as error:
-        raise Broken(f"events.csv: {error}") from None
+        raise Broken(f"events.csv: {error}", "events.csv") from None
 
 
 def compare_parquet(member: Member, bundle: BinaryIO, found: Findings) -> bool:
@@ -69,7 +69,7 @@ def compare_parquet(member: Member, bundle: BinaryIO, found: Findings) -> bool:
                 return True
             _compare(events_again(bundle), _parquet_rows(table), _values, found, "events.parquet")
         except (OSError, ValueError) as error:  # pyarrow's own are these two
-            raise Broken(f"events.parquet: {str(error)[:200]}") from None
+            raise Broken(f"events.parquet: {str(error)[:200]}", "events.parquet") from None
     return True
 
 
