@@ -170,10 +170,15 @@ async def _read(
         withheld=withheld,
     ):
         await parts.add(batch.lines)
-        if max_bytes is not None and parts.packed_bytes > max_bytes:
-            raise ExportTooLarge(f"over {max_bytes:,} bytes after {parts.events:,} events: select less")
+        _check_size(parts, max_bytes)
         tell(Told(events=parts.events, bytes=parts.packed_bytes, ratio=chosen.ratio(batch.scanned_to)))
     await parts.end()
+    _check_size(parts, max_bytes)
+
+
+def _check_size(parts: Parts, max_bytes: int | None) -> None:
+    if max_bytes is not None and parts.packed_bytes > max_bytes:
+        raise ExportTooLarge(f"over {max_bytes:,} bytes after {parts.events:,} events: select less")
 
 
 async def _record(log: EventStore, standing: Standing, made: Made, actor: str) -> None:

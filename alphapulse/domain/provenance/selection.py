@@ -75,7 +75,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         found: dict[str, Any] = msgspec.to_builtins(self)
         if self.event_time is not None:
             found["event_time"] = [None if time is None else str(time) for time in self.event_time]
-        return found
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
 def _from_to(span: Span, value: int) -> bool:
