@@ -27,6 +27,7 @@ from alphapulse.domain.ports import (
 )
 from tests.adapters.store.events import event, run_of
 from tests.adapters.store.proxy import proxy_to
+from tests.conformance.appending import appending
 
 
 @dataclass
@@ -57,6 +58,19 @@ async def _memory() -> AsyncIterator[World]:
 
 
 @asynccontextmanager
+async def _appending() -> AsyncIterator[World]:
+    async with appending() as store:
+
+        @asynccontextmanager
+        async def replies_lost() -> AsyncIterator[None]:
+            store.replies_lost = True
+            yield
+            store.replies_lost = False
+
+        yield World(store, store.leases, replies_lost)
+
+
+@asynccontextmanager
 async def _postgres(database_url: str) -> AsyncIterator[World]:
     async with proxy_to(database_url) as proxy, PostgresEventStore(proxy.url, timeout_s=3) as store:
 
@@ -71,10 +85,10 @@ async def _postgres(database_url: str) -> AsyncIterator[World]:
         yield World(store, store.leases, replies_lost)
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=["memory", "appender", "postgres"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    if request.param == "memory":
-        async with _memory() as world:
+    if request.param != "postgres":
+        async with _memory() if request.param == "memory" else _appending() as world:
             yield world
     else:
         async with _postgres(request.getfixturevalue("database_url")) as world:

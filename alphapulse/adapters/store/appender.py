@@ -16,7 +16,8 @@ from itertools import islice
 import psycopg
 
 from alphapulse.adapters.store import statements
-from alphapulse.adapters.store.connections import PASSING, Connect, Connection
+from alphapulse.adapters.store.committing import Committing, Open
+from alphapulse.adapters.store.connections import PASSING
 from alphapulse.adapters.store.limits import MAX_COMMIT_BYTES, MAX_COMMIT_EVENTS, check_group
 from alphapulse.adapters.store.statements import Outcome
 from alphapulse.domain.ports import (
@@ -65,23 +66,23 @@ class _Waiting:
 
 
 class Appender:
-    """The one writer of a process. ``connect`` gives an autocommit connection with its timeouts set."""
+    """The one writer of a process. ``open_`` gives a connection of its own to the log."""
 
     def __init__(
         self,
-        connect: Connect,
+        open_: Open,
         *,
         timeout_s: float = 30.0,
         on_commit: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self._connect = connect
+        self._open = open_
         self._timeout_s = timeout_s
         self._on_commit = on_commit
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
-        self._connection: Connection | None = None
+        self._connection: Committing | None = None
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
         self._last_error: BaseException | None = None
@@ -184,35 +185,24 @@ class Appender:
 
     async def _call(self, live: Sequence[_Waiting], in_doubt: bool) -> Sequence[Outcome]:
         if self._connection is None or self._connection.closed:
-            self._connection = await self._connect()
-        groups = [(waiting.events, waiting.fence) for waiting in live]
-        async with self._connection.cursor(binary=True) as cursor:
-            await cursor.execute(statements.APPEND, statements.append_parameters(groups), prepare=True)
-            outcomes = [Outcome._make(row) for row in await cursor.fetchall()]
+            self._connection = await self._open()
+        outcomes = await self._connection.commit([(waiting.events, waiting.fence) for waiting in live])
         if in_doubt and any(o.outcome == "fenced" for o in outcomes):
             return await self._look_behind_fences(self._connection, live, outcomes)
         return outcomes
 
     async def _look_behind_fences(
-        self, connection: Connection, live: Sequence[_Waiting], outcomes: Sequence[Outcome]
+        self, connection: Committing, live: Sequence[_Waiting], outcomes: Sequence[Outcome]
     ) -> Sequence[Outcome]:
         """The attempt before may have committed while the lease was still ours: then it is no failure."""
         settled: list[Outcome] = []
         for waiting, own in _by_group(live, outcomes):
-            found = [await self._held(connection, event) for event in waiting.events]
+            found = [await connection.held(event) for event in waiting.events]
             if own[0].outcome == "fenced" and all(found):
                 settled += [Outcome("repeat", f.position, f.recorded_at, None) for f in found if f]
             else:
                 settled += own
         return settled
-
-    async def _held(self, connection: Connection, event: NewEvent) -> StoredRecord | None:
-        """The log's record of exactly this event."""
-        async with connection.cursor(binary=True) as cursor:
-            await cursor.execute(statements.AT_VERSION, (event.stream, event.version))
-            row = await cursor.fetchone()
-        held = statements.record(row) if row else None
-        return held if held and statements.same_event(event, held) else None
 
     async def _commit_apart(self, live: Sequence[_Waiting], error: psycopg.Error) -> None:
         """PostgreSQL refused the whole call for the sake of one: find out whose fault it is."""

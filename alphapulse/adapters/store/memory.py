@@ -14,7 +14,7 @@ from uuid import UUID
 
 from alphapulse.adapters.store.leases import check_duration
 from alphapulse.adapters.store.limits import MAX_PAGE_BYTES, check_group, check_limit
-from alphapulse.adapters.store.statements import same_event, stored
+from alphapulse.adapters.store.statements import Group, Outcome, same_event, stored
 from alphapulse.domain.ports import (
     Fence,
     FencedOut,
@@ -97,6 +97,15 @@ class MemoryEventStore:
         self._fail("after append")
         return records
 
+    def commit(self, groups: Sequence[Group]) -> Sequence[Outcome]:
+        """What ``log_append`` does with ``groups``, at once: each stands or falls by itself."""
+        return [outcome for events, fence in groups for outcome in self._outcomes(events, fence)]
+
+    def held(self, event: NewEvent) -> StoredRecord | None:
+        """The log's record of exactly this event."""
+        found = self._stream(event.stream)[event.version - 1 :][:1]
+        return found[0] if found and same_event(event, found[0]) else None
+
     async def read(
         self,
         after: int,
@@ -156,12 +165,22 @@ class MemoryEventStore:
                 while len(self._log) <= after:
                     await self._grown.wait()
 
+    def _outcomes(self, events: Sequence[NewEvent], fence: Fence | None) -> Sequence[Outcome]:
+        if fence and not self.leases.is_held(fence):
+            return [Outcome("fenced", None, None, f"lease {fence.lease}, epoch {fence.epoch}")] * len(events)
+        if repeat := self._repeat_of(events):
+            return [Outcome("repeat", r.position, r.recorded_at, None) for r in repeat]
+        try:
+            return [Outcome("stored", r.position, r.recorded_at, None) for r in self._commit(events)]
+        except VersionConflict as conflict:
+            return [Outcome("conflict", None, None, str(conflict))] * len(events)
+
     def _stream(self, stream: str) -> Sequence[StoredRecord]:
         return self._streams.get(stream, [])
 
     def _repeat_of(self, events: Sequence[NewEvent]) -> Sequence[StoredRecord] | None:
         """The records of the first time, when every one of ``events`` is in the log already."""
-        held = [r for e in events for r in self._stream(e.stream)[e.version - 1 :][:1] if same_event(e, r)]
+        held = [found for event in events if (found := self.held(event))]
         return held if len(held) == len(events) else None
 
     def _commit(self, events: Sequence[NewEvent]) -> Sequence[StoredRecord]:
@@ -203,3 +222,22 @@ def _wanted(
         and (streams is None or record.stream in streams)
         and (partition is None or partition_of(record.stream, partition[1]) == partition[0])
     )
+
+
+class MemoryCommitting:
+    """A connection for an appender to the log of ``store``, which never fails by itself."""
+
+    def __init__(self, store: MemoryEventStore) -> None:
+        self._store = store
+        self.closed = False
+
+    async def commit(self, groups: Sequence[Group]) -> Sequence[Outcome]:
+        await asyncio.sleep(0)  # others run while a real server would be waited for
+        return self._store.commit(groups)
+
+    async def held(self, event: NewEvent) -> StoredRecord | None:
+        await asyncio.sleep(0)
+        return self._store.held(event)
+
+    async def close(self) -> None:
+        self.closed = True

@@ -10,6 +10,7 @@ from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.store import arrays, statements
 from alphapulse.adapters.store.appender import Appender
 from alphapulse.adapters.store.changes import Changes
+from alphapulse.adapters.store.committing import on_postgres
 from alphapulse.adapters.store.connections import Connection, Connections, Reader
 from alphapulse.adapters.store.leases import PostgresLeases
 from alphapulse.adapters.store.limits import MAX_PAGE_BYTES, check_limit
@@ -37,7 +38,9 @@ class PostgresEventStore:
         self._connections = Connections(self._connect_reader, size=readers, timeout_s=timeout_s)
         self.leases = PostgresLeases(self._connections)
         self._changes = Changes(self._connect, self.head)
-        self._appender = Appender(self._connect, timeout_s=timeout_s, on_commit=self._changes.saw)
+        self._appender = Appender(
+            on_postgres(self._connect), timeout_s=timeout_s, on_commit=self._changes.saw
+        )
 
     async def __aenter__(self) -> Self:
         return self
