@@ -72,7 +72,7 @@ async def honest(random: Random, world: World, path: Path) -> tuple[Selection, d
         if random.random() < 0.2 and "as_of" not in asked:
             options["since"] = random.choice(world.seals.seals).note
         if random.random() < 0.15:
-            options["withheld"] = lambda record, _, every=random.randrange(1, 9): record.position % every == 0
+            options["withheld"] = _every(random.randrange(1, 9))
         try:
             await bundle_of(world, Selection(**asked), path, **options)
         except Exception as error:
@@ -80,6 +80,10 @@ async def honest(random: Random, world: World, path: Path) -> tuple[Selection, d
                 continue
             raise
         return Selection(**asked), options
+
+
+def _every(count: int) -> Callable[..., bool]:
+    return lambda record, _: record.position % count == 0
 
 
 def erase(random: Random, world: World) -> None:

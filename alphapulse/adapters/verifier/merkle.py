@@ -66,6 +66,8 @@ def check_consistent(old: int, old_root: bytes, new: int, new_root: bytes, proof
         if proof or old_root != new_root:
             raise ProofRefuted(f"two trees of {old} leaves with different roots")
         return
+    if any(len(each) != 32 for each in (old_root, new_root, *proof)):
+        raise ProofRefuted("a hash that has not 32 bytes")
     path = list(proof) if old & (old - 1) else [old_root, *proof]
     if not path:
         raise ProofRefuted(f"an empty proof from {old} to {new} leaves")
@@ -95,6 +97,8 @@ def check_included(leaf: int, size: int, leaf_hash: bytes, proof: Sequence[bytes
     Raises:
         ProofRefuted: it is not shown.
     """
+    if any(len(each) != 32 for each in (leaf_hash, root, *proof)):
+        raise ProofRefuted("a hash that has not 32 bytes")
     if not 0 <= leaf < size:
         raise ProofRefuted(f"leaf {leaf} is not in a tree of {size}")
     fn, sn, found = leaf, size - 1, leaf_hash
