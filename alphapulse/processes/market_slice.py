@@ -1,6 +1,6 @@
 """The events of one market from the bar that was decided on up to the one that closed the decision.
 
-With all of them, and in each stream one more behind: that shows that nothing was left out in between. What
+With all of them, and in each stream one before and one behind: that shows that nothing was left out. What
 came before the bar matters only to what the market was like then (whether it was seen, whether its bars were
 evidence); where that makes another outcome, the slice begins earlier.
 """
@@ -59,7 +59,9 @@ async def market_slice(
         is_whole = not any(starts.values())
         if is_whole or outcome is None or _agrees(made, strategy, outcome, records, until):
             return _slice(records, until, is_whole=is_whole)
-        starts = {stream: max(at - earlier, 0) for stream, at in starts.items()}
+        starts = {
+            stream: await _back(log, stream, max(at - earlier, 0), made) for stream, at in starts.items()
+        }
         earlier *= _EARLIER
 
 
@@ -70,21 +72,32 @@ async def _streams(log: EventStore, instrument: str) -> list[str]:
 
 
 async def _before(log: EventStore, stream: str, made: DecisionMade) -> int:
-    """The last version of the stream before the bar began: by bisection, since times of events rise.
+    """After which version to begin, so that the first event is from before the bar, or the first of all.
 
-    Where some do not, the slice begins elsewhere, and still holds the deciding event.
+    By bisection, since times of events rise; where some do not, the slice begins earlier than it might.
     """
-    start = made.bar_start * MINUTE_NS
     lo, hi = 0, await log.version(stream)
     while lo < hi:
         middle = (lo + hi) // 2
-        (record,) = await log.read_stream(stream, after=middle, limit=1)
-        time = record.envelope.event_time
-        if record.position < made.position and (time is None or time < start):
+        if await _is_before(log, stream, middle, made):
             lo = middle + 1
         else:
             hi = middle
-    return lo
+    return max(lo - 1, 0)
+
+
+async def _back(log: EventStore, stream: str, after: int, made: DecisionMade) -> int:
+    """The last version not after ``after`` that an event from before the bar follows; 0: there is none."""
+    while after > 0 and not await _is_before(log, stream, after, made):
+        after -= 1
+    return after
+
+
+async def _is_before(log: EventStore, stream: str, after: int, made: DecisionMade) -> bool:
+    """Whether what follows version ``after`` was over before the bar began."""
+    (record,) = await log.read_stream(stream, after=after, limit=1)
+    time = record.envelope.event_time
+    return record.position < made.position and time is not None and time < made.bar_start * MINUTE_NS
 
 
 async def _some(log: EventStore, stream: str, after: int, until: int, last: int) -> list[StoredRecord]:

@@ -167,7 +167,7 @@ class EvidenceBundle:
         decision, outcome = roles["decision"], roles.get("outcome")
         lines = self._slice(decision.body["instrument"])
         last = None if outcome is None else outcome.body["outcome"]["position"]
-        self._check_slice(findings, lines, decision.body["position"], last)
+        self._check_slice(findings, lines, decision.body, last)
         facts = []
         for line in lines:
             body = shown_of(line).body
@@ -213,17 +213,21 @@ class EvidenceBundle:
             if line.stream in streams or line.stream.startswith(f"bars-{market}-")
         ]
 
-    def _check_slice(self, findings: Findings, lines: Sequence[Event], first: int, last: int | None) -> None:
-        """Nothing lies between: versions of each stream follow one another, and both ends are here."""
+    def _check_slice(
+        self, findings: Findings, lines: Sequence[Event], made: dict[str, Any], last: int | None
+    ) -> None:
+        """Nothing was left out: versions of each stream follow one another, from before the bar on."""
         positions = {line.position for line in lines}
-        for what, position in (("ended the bar", first), ("decided the outcome", last)):
+        for what, position in (("ended the bar", made["position"]), ("decided the outcome", last)):
             if position is not None and position not in positions:
                 text = f"the event that {what}, at position {position}, is not in the slice of the market"
                 findings.fault(text, None, "market")
         ends: dict[str, Event] = {}
         for line in lines:
             before = ends.get(line.stream)
-            if before is not None and line.version != before.version + 1:
+            if before is None:
+                _check_beginning(findings, line, made["bar_start"] * MINUTE_NS)
+            elif line.version != before.version + 1:
                 text = f"versions {before.version + 1} to {line.version - 1} of {line.stream} are left out"
                 findings.fault(text, line.leaf, "market")
             ends[line.stream] = line
@@ -232,6 +236,13 @@ class EvidenceBundle:
                 findings.say(
                     f"that {stream} has no more than version {line.version} by then is the log's word"
                 )
+
+
+def _check_beginning(findings: Findings, line: Event, start: int) -> None:
+    """The first event of a stream in the slice is its first of all, or from before the bar."""
+    if line.version > 1 and (line.event_time is None or line.event_time >= start):
+        text = f"the slice begins with version {line.version} of {line.stream}, after the bar began"
+        findings.fault(text, line.leaf, "market")
 
 
 def _check_fields(findings: Findings, shown: Shown, expected: dict[str, Any], whose: str) -> None:
