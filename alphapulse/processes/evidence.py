@@ -33,11 +33,10 @@ from alphapulse.domain.signals.signal import stream_of as signals_stream
 from alphapulse.processes.audit_checkpoint import NotSealed
 from alphapulse.processes.audit_chosen import NoSuchSignal
 from alphapulse.processes.auditing import Exported, export
+from alphapulse.processes.evidence_features import FeaturesOf, SetValues, no_features
 from alphapulse.processes.market_slice import MarketSlice, market_slice
 
 _PAGE = 500
-
-Features = Mapping[str, Any]  # what the features read model has of the deciding bar; see evidence_features.py
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +83,7 @@ async def evidence(
     out: Path,
     *,
     key: NoteKey,
-    features: Features | None = None,
+    features: FeaturesOf = no_features,
     actor: str | None = None,
 ) -> Evidence:
     """Write the evidence of ``signal`` (strategy/number, or the id of a decision) to ``out``.
@@ -100,8 +99,9 @@ async def evidence(
         raise NotSealed("nothing is sealed yet: run the role seal")
     found = await gather(log, signal, sealed.position)
     market = await market_slice(log, found.made, found.strategy.event, found.outcome, sealed.position)
-    told = await _told(seals, found, market, features)
-    positions = sorted(found.positions() | market.positions)
+    sets = [each for each in await features(found.made) if each.position <= sealed.position]
+    told = await _told(seals, found, market, sets)
+    positions = sorted(found.positions() | market.positions | {each.position for each in sets})
     members = {"evidence.json": msgspec.json.format(msgspec.json.encode(told), indent=1)}
     made = await export(
         log,
@@ -211,7 +211,7 @@ async def _read(log: EventStore, stream: str, last: int) -> list[Recorded]:
 
 
 async def _told(
-    seals: SealedLog, found: Gathered, market: MarketSlice, features: Features | None
+    seals: SealedLog, found: Gathered, market: MarketSlice, sets: Sequence[SetValues]
 ) -> Mapping[str, Any]:
     """What evidence.json says."""
     made = found.made
@@ -223,36 +223,57 @@ async def _told(
         "decision": made.decision,
         "roles": {role: await _leaf(seals, each) for role, each in found.roles().items()},
         "exits": [await _leaf(seals, each) for each in found.exits],
-        "models": [
-            {
-                "model": name,
-                "digest": parts[0].event.digest if parts else "",
-                "leaves": [await _leaf(seals, part) for part in parts],
-            }
-            for name, parts in found.models.items()
-        ],
-        "market": {
-            "instrument": made.instrument,
-            "from_position": market.first,
-            "to_position": market.last,
-            "events": len(market.positions),
-            "is_from_the_beginning": market.is_whole,
-            "versions": {stream: list(versions) for stream, versions in market.versions.items()},
-        },
+        "models": [await _model_told(seals, name, parts) for name, parts in found.models.items()],
+        "market": _market_told(made, market),
         "features": {
-            "of_the_decision": {
-                "from": "the event of the decision, which is committed",
-                "close": made.entry,
-                "average_true_range": made.average_true_range,
-                "regime": made.regime,
-                "flags": made.flags,
-                "votes": {vote.voter: list(vote.reasons) for vote in made.votes},
-            },
-            "of_the_read_model": features,
+            "of_the_decision": _features_told(made),
+            "of_the_read_model": [await _set_told(seals, each) for each in sets],
             "code_versions": found.strategy.event.code_versions,
         },
         "claimed": _claimed(made),
         "came_out": None if found.outcome is None else msgspec.to_builtins(found.outcome.event.outcome),
+    }
+
+
+async def _model_told(seals: SealedLog, name: str, parts: Sequence[Recorded]) -> Mapping[str, Any]:
+    return {
+        "model": name,
+        "digest": parts[0].event.digest if parts else "",
+        "leaves": [await _leaf(seals, part) for part in parts],
+    }
+
+
+def _market_told(made: DecisionMade, market: MarketSlice) -> Mapping[str, Any]:
+    return {
+        "instrument": made.instrument,
+        "from_position": market.first,
+        "to_position": market.last,
+        "events": len(market.positions),
+        "is_from_the_beginning": market.is_whole,
+        "versions": {stream: list(versions) for stream, versions in market.versions.items()},
+    }
+
+
+def _features_told(made: DecisionMade) -> Mapping[str, Any]:
+    return {
+        "from": "the event of the decision, which is committed",
+        "close": made.entry,
+        "average_true_range": made.average_true_range,
+        "regime": made.regime,
+        "flags": made.flags,
+        "votes": {vote.voter: list(vote.reasons) for vote in made.votes},
+    }
+
+
+async def _set_told(seals: SealedLog, of: SetValues) -> Mapping[str, Any]:
+    return {
+        "from": "the features read model, which is derived and not committed",
+        "set": of.name,
+        "version": of.version,
+        "digest": of.digest,
+        "leaf": await seals.leaf_after(of.position - 1),
+        "known_time": str(of.known_time),
+        "values": of.values,
     }
 
 
@@ -271,8 +292,3 @@ def _claimed(made: DecisionMade) -> Mapping[str, Any]:
 
 async def _leaf(seals: SealedLog, recorded: Recorded) -> int:
     return await seals.leaf_after(recorded.position - 1)
-
-
-def found_in(told: Mapping[str, Any]) -> Sequence[str]:
-    """The roles that the evidence has."""
-    return sorted(told["roles"])
