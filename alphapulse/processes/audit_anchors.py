@@ -17,6 +17,7 @@ from alphapulse.domain.provenance.sealing import Receipt, Sealed, SealedLog
 from alphapulse.projections.proofs import consistency_proof
 
 MAX_ANCHORS = 1_000
+Anchored = tuple[str, int]  # an anchor, and the size of a checkpoint that it was shown
 _RECEIPTS = 10_000  # at once
 
 
@@ -79,21 +80,23 @@ class Useful:
             sizes.sort()
         self._known_to = 0  # leaves before this one have the same first checkpoints
 
-    def of(self, leaf: int) -> Collection[int]:
-        """Sizes of the checkpoints that first hold ``leaf``; nothing where they were told already."""
+    def of(self, leaf: int) -> Collection[Anchored]:
+        """The checkpoints that first hold ``leaf``, of each anchor; nothing where they were told already."""
         if leaf < self._known_to or not self._series:
             return ()
-        after = [(sizes, bisect_right(sizes, leaf)) for sizes in self._series.values()]
-        first = {sizes[at] for sizes, at in after if at < len(sizes)}
-        self._known_to = min(first, default=1 << 63)
+        after = [(name, sizes, bisect_right(sizes, leaf)) for (name, _), sizes in self._series.items()]
+        first = {(name, sizes[at]) for name, sizes, at in after if at < len(sizes)}
+        self._known_to = min((size for _, size in first), default=1 << 63)
         return first
 
 
 async def anchors(
-    seals: SealedLog, receipts: Sequence[Receipt], sizes: Collection[int], now: Sealed
+    seals: SealedLog, receipts: Sequence[Receipt], useful: Collection[Anchored], now: Sealed
 ) -> Sequence[tuple[str, bytes]]:
-    """The members ``anchors/0001.json`` … of checkpoints of ``sizes``; of too many, some evenly chosen."""
-    chosen = sorted((r for r in receipts if r.size in sizes), key=lambda r: (r.size, r.anchor, r.data))
+    """The members ``anchors/0001.json`` … of the ``useful`` ones; of too many, some evenly chosen."""
+    chosen = sorted(
+        (r for r in receipts if (r.anchor, r.size) in useful), key=lambda r: (r.size, r.anchor, r.data)
+    )
     if len(chosen) > MAX_ANCHORS:  # the last stays: it holds every event
         step = (len(chosen) - 1) / (MAX_ANCHORS - 1)
         chosen = [chosen[round(n * step)] for n in range(MAX_ANCHORS)]

@@ -1,8 +1,7 @@
 """How far an export is, and the parts in which its lines go to disk."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import msgspec
@@ -11,7 +10,7 @@ from alphapulse.adapters.provenance.partial import PartDone, Partial
 from alphapulse.domain.provenance.lines import EventLine, Line
 from alphapulse.domain.provenance.sealing import Sealed
 from alphapulse.domain.provenance.selection import Selection
-from alphapulse.processes.audit_anchors import Useful
+from alphapulse.processes.audit_anchors import Anchored, Useful
 
 MAX_EVENTS_A_PART = 10_000
 MAX_BYTES_A_PART = 16_000_000
@@ -35,7 +34,7 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
     events: int = 0
     erased: int = 0
     withheld: int = 0
-    anchored: tuple[int, ...] = ()
+    anchored: tuple[Anchored, ...] = ()
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -117,7 +116,7 @@ class _Counted:
         self.events, self.erased, self.withheld = reached.events, reached.erased, reached.withheld
         self._anchored = set(reached.anchored)
 
-    def add(self, line: EventLine, anchored: Any) -> None:
+    def add(self, line: EventLine, anchored: Collection[Anchored]) -> None:
         self.leaf, self.scanned_to = line.leaf + 1, line.position
         self.events += 1
         self.erased += line.erased is True

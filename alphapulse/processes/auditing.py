@@ -104,10 +104,14 @@ async def export(
         tables=tuple(sorted(tables)),
         since=since,
     )
-    standing, receipts = await _begun(log, seals, work, wanted, seal_wait_s)
+    held = _held(work, wanted)
+    standing, receipts = held or await _new(log, seals, wanted, seal_wait_s)
     check_key(standing.sealed, key)
     proof = None if since is None else await consistency(seals, since, standing.sealed, key)
     chosen = await choose(log, seals, asked, standing.sealed.position, wanted.positions)
+    if held is None:
+        work.save(receipts, "receipts.json")
+        work.save(standing)
     if withheld is None:
         withheld = await withheld_at(log, standing.sealed.position) if asked.withhold_open else never
     parts = Parts(work, standing, Useful(receipts))
@@ -118,12 +122,11 @@ async def export(
     if not standing.reached.events:
         work.drop()
         raise NothingSelected(f"no event up to position {standing.sealed.position} fits {asked.told()}")
-    sizes = standing.reached.anchored
     source = Source(
         key=key,
         signals=(await seals.counts(standing.sealed.size)).text().encode(),
         consistency=proof,
-        anchors=await anchors(seals, receipts, sizes, standing.sealed),
+        anchors=await anchors(seals, receipts, standing.reached.anchored, standing.sealed),
         members={**(members or {}), "verify.py": joined().encode(), "README.txt": README.encode()},
     )
     made = await asyncio.to_thread(write_bundle, work, standing, source)
@@ -133,20 +136,22 @@ async def export(
     return _exported(work.out, standing, source, made)
 
 
-async def _begun(
-    log: EventStore, seals: SealedLog, work: Partial, wanted: Wanted, seal_wait_s: float
+def _held(work: Partial, wanted: Wanted) -> tuple[Standing, Sequence[Receipt]] | None:
+    """Where the export was left; None where it was not begun."""
+    standing, receipts = work.load(Standing), work.load(list[Receipt], "receipts.json")
+    if standing is None or receipts is None:
+        return None
+    if standing.wanted != wanted:
+        raise OtherExport(f"{work.folder} is of another export: {standing.wanted.asked.told()}")
+    return standing, receipts
+
+
+async def _new(
+    log: EventStore, seals: SealedLog, wanted: Wanted, seal_wait_s: float
 ) -> tuple[Standing, Sequence[Receipt]]:
-    """Where the export stands: as it was left, or at the beginning."""
-    held, receipts = work.load(Standing), work.load(list[Receipt], "receipts.json")
-    if held is None or receipts is None:
-        sealed = await checkpoint_for(log, seals, wanted.asked, wanted.positions, seal_wait_s)
-        receipts = list(await receipts_until(seals, sealed.size))
-        work.save(receipts, "receipts.json")
-        held = Standing(wanted=wanted, run=uuid4(), sealed=sealed, reached=Reached(), parts=[])
-        work.save(held)
-    if held.wanted != wanted:
-        raise OtherExport(f"{work.folder} is of another export: {held.wanted.asked.told()}")
-    return held, receipts
+    sealed = await checkpoint_for(log, seals, wanted.asked, wanted.positions, seal_wait_s)
+    receipts = await receipts_until(seals, sealed.size)
+    return Standing(wanted=wanted, run=uuid4(), sealed=sealed, reached=Reached(), parts=[]), receipts
 
 
 async def _read(
