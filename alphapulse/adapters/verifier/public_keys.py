@@ -118,8 +118,7 @@ def _is_ecdsa(curve: Curve, public: bytes, digest: bytes, signature: Der) -> boo
         return False
     z = int.from_bytes(digest[: curve.size], "big")
     inverse = pow(s, curve.n - 2, curve.n)
-    first = _times(curve, z * inverse % curve.n, curve.base)
-    found = _plus(curve, first, _times(curve, r * inverse % curve.n, point))
+    found = _sum_of_products(curve, z * inverse % curve.n, curve.base, r * inverse % curve.n, point)
     return found is not None and found[0] % curve.n == r
 
 
@@ -133,13 +132,15 @@ def _point_on(curve: Curve, public: bytes) -> tuple[int, int]:
     return x, y
 
 
-def _times(curve: Curve, factor: int, point: _CurvePoint) -> _CurvePoint:
+def _sum_of_products(
+    curve: Curve, factor: int, point: _CurvePoint, other_factor: int, other: _CurvePoint
+) -> _CurvePoint:
+    """``factor`` times ``point`` plus ``other_factor`` times ``other``, doubling once for both."""
+    choices = (None, point, other, _plus(curve, point, other))
     total: _CurvePoint = None
-    while factor:
-        if factor & 1:
-            total = _plus(curve, total, point)
-        point = _plus(curve, point, point)
-        factor >>= 1
+    for bit in range(max(factor, other_factor).bit_length() - 1, -1, -1):
+        total = _plus(curve, total, total)
+        total = _plus(curve, total, choices[(factor >> bit & 1) + 2 * (other_factor >> bit & 1)])
     return total
 
 
