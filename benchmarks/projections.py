@@ -33,6 +33,7 @@ from alphapulse.domain.ports import NewEvent, Recorded
 from alphapulse.processes.project import READ_MODELS, connector
 from alphapulse.processes.rebuilding import open_rebuilder
 from alphapulse.projections.log_source import StoreSource
+from alphapulse.projections.read_database import on_postgres
 from alphapulse.projections.read_model import Folded
 from alphapulse.projections.runner import Runner
 from benchmarks.store import server
@@ -107,7 +108,7 @@ async def our_runner(url: str) -> float:
         fact = FeedConnected(venue="bench", symbol="S", time=1)
         for version in range(1, OUR_EVENTS // STREAMS + 1):
             await store.append([codec.new_event(f"feed-bench-{n}", version, fact) for n in range(STREAMS)])
-        runner = Runner(Counts(), connect, StoreSource(store), codec.decode)
+        runner = Runner(Counts(), on_postgres(connect), StoreSource(store), codec.decode)
         begun = time.perf_counter()
         task = asyncio.create_task(runner.run())
         await reached(db, "counts", await store.head())

@@ -20,6 +20,7 @@ from alphapulse.projections.feature_quality import FeatureQuality
 from alphapulse.projections.features import Features
 from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.performance import Performance
+from alphapulse.projections.read_database import on_postgres
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.runner import Connect, Runner
 from alphapulse.projections.signals import Signals
@@ -77,7 +78,7 @@ async def run_project(
         tasks = [asyncio.create_task(stop.wait(), name="stop")]
         for name, model in models.items():
             source = await stack.enter_async_context(open_source(store, name))
-            runner = Runner(model, connect, source, decode)
+            runner = Runner(model, on_postgres(connect), source, decode)
             tasks.append(asyncio.create_task(runner.run(), name=f"runner of {name}"))  # type: ignore[arg-type]
         stack.push_async_callback(_cancel, tasks)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -22,6 +22,7 @@ from alphapulse.projections.digest import Differences, Digest, differences, dige
 from alphapulse.projections.generations import Generation, alone
 from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.parked import parked_count
+from alphapulse.projections.read_database import PostgresReads
 from alphapulse.projections.read_model import AnyReadModel, directives_of
 from alphapulse.projections.runner import DEFAULT_LIMITS, Connect, Limits, Session, connection, pages
 
@@ -92,7 +93,9 @@ async def fold_until(
     checkpoint = await Checkpoint.claim(db, model.name, generation.generation, part=part and part[0])
     if checkpoint.position >= until:
         return
-    session = await Session.open(db, model, decode, checkpoint, notify=False, limits=limits, part=part)
+    session = await Session.open(
+        PostgresReads(db), model, decode, checkpoint, notify=False, limits=limits, part=part
+    )
     source = StoreSource(store, until=until, partition=part, everywhere=directives_of(model))
     async with aclosing(pages(source, session.position, limits)) as coming:
         async for page in coming:

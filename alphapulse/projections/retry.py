@@ -8,6 +8,7 @@ from psycopg import AsyncConnection
 from alphapulse.domain.ports import Decode, EventStore, StoredRecord, UndecodableEvent, UnknownEvent
 from alphapulse.projections.checkpoint import Checkpoint, live_generation
 from alphapulse.projections.parked import MAX_REASON, ParkedEvent
+from alphapulse.projections.read_database import PostgresReads
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.runner import CHANNEL, Poison, Session, blamed, read_notice, reason_of
 
@@ -61,7 +62,7 @@ async def _fold_late(
         taken = await db.execute(
             "DELETE FROM parked WHERE id = %s AND generation = %s", (parked.id, generation)
         )
-        session = await Session.open(db, model, decode, checkpoint, notify=False)
+        session = await Session.open(PostgresReads(db), model, decode, checkpoint, notify=False)
         if not taken.rowcount:
             return Retried.GONE
         if not session.wants(record):

@@ -9,13 +9,12 @@ works; others stand by, and take over when its connection ends or it has not bee
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection
 
 from alphapulse.domain.ports import (
     Decode,
@@ -28,9 +27,10 @@ from alphapulse.domain.ports import (
     UndecodableEvent,
     UnknownEvent,
 )
-from alphapulse.projections.at_once import Brief, Part, commit_at_once
-from alphapulse.projections.checkpoint import Checkpoint, RebuildNeeded, live_generation
-from alphapulse.projections.parked import TooManyParked, Unfoldable, park
+from alphapulse.projections.at_once import Brief
+from alphapulse.projections.checkpoint import Checkpoint, RebuildNeeded
+from alphapulse.projections.parked import TooManyParked, Unfoldable
+from alphapulse.projections.read_database import CHANNEL, Connect, OpenReads, ReadDatabase, connection
 from alphapulse.projections.read_model import (
     AnyReadModel,
     Directed,
@@ -39,14 +39,22 @@ from alphapulse.projections.read_model import (
     Scope,
     Touched,
     directives_of,
-    load_at,
 )
 
-__all__ = ["Connect", "Folded", "Limits", "ReadModel", "Runner", "Session", "Touched"]
+__all__ = [
+    "CHANNEL",
+    "Connect",
+    "Folded",
+    "Limits",
+    "ReadModel",
+    "Runner",
+    "Session",
+    "Touched",
+    "connection",
+]
 
 log = logging.getLogger(__name__)
 
-CHANNEL = "alphapulse_read"
 MAX_PAYLOAD = 7_900  # bytes; PostgreSQL refuses notifications of 8,000
 TRIES = 3
 UNAVAILABLE = (
@@ -60,9 +68,6 @@ _FIRST_PAGE = 100  # events, while their size is not known
 ASIDE = 65_536  # bytes of payload that decode in about a millisecond
 
 Result = TypeVar("Result")
-
-# A fresh connection with autocommit on; the caller closes it.
-Connect = Callable[[], Awaitable[AsyncConnection[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class Poison(Exception):
 class Session:
     """One claim to a read model's generation over one connection. Ends with either."""
 
-    db: AsyncConnection[Any]
+    reads: ReadDatabase
     model: AnyReadModel
     decode: Decode
     checkpoint: Checkpoint
@@ -110,7 +115,7 @@ class Session:
     @classmethod
     async def open(
         cls,
-        db: AsyncConnection[Any],
+        reads: ReadDatabase,
         model: AnyReadModel,
         decode: Decode,
         checkpoint: Checkpoint,
@@ -119,9 +124,9 @@ class Session:
         limits: Limits = DEFAULT_LIMITS,
         part: tuple[int, int] | None = None,
     ) -> Self:
-        """Go on from ``checkpoint``, claimed over ``db``. Only the live generation may ``notify``."""
-        state = await load_at(model, db, Scope(checkpoint.position, part))
-        return cls(db, model, decode, checkpoint, state, notify, limits, part)
+        """Go on from ``checkpoint``, claimed over ``reads``. Only the live generation may ``notify``."""
+        state = await reads.load(model, Scope(checkpoint.position, part))
+        return cls(reads, model, decode, checkpoint, state, notify, limits, part)
 
     @property
     def position(self) -> int:
@@ -197,7 +202,7 @@ class Session:
         """Try ``item`` again with carried state read anew; park it when its tries are used up."""
         assert isinstance(item, Recorded), f"an event that was not decoded cannot fail to fold: {item}"
         for _ in range(TRIES - 1):
-            self.state = await load_at(self.model, self.db, Scope(self.position, self.part))
+            self.state = await self.reads.load(self.model, Scope(self.position, self.part))
             try:
                 await self._commit([item], upto)
             except Poison as again:
@@ -221,19 +226,19 @@ class Session:
         if not refused and not directed and await self._committed_at_once(folded, upto, bool(events)):
             return
         began, state = asyncio.get_running_loop().time(), folded.state
-        async with self.db.transaction():
-            moved = await self.checkpoint.advance(self.db, upto)
+        async with self.reads.transaction():
+            moved = await self.reads.advance(self.checkpoint, upto)
             if events:
                 with blamed():
-                    await self.model.write(self.db, folded.changes)
+                    await self.reads.write(self.model, folded.changes)
             if refused:
-                await park(self.db, self.checkpoint, refused)
+                await self.reads.park(self.checkpoint, refused)
             if directed:
-                state = await load_at(self.model, self.db, Scope(upto, self.part))
+                state = await self.reads.load(self.model, Scope(upto, self.part))
             if self.notify:
-                await self.db.execute("SELECT pg_notify(%s, %s)", self._notice(folded, upto))
+                await self.reads.notify(self._notice(folded, upto))
             if asyncio.get_running_loop().time() - began > self.limits.poll_s:
-                moved = await moved.advance(self.db, upto)  # seen now, not when the transaction began
+                moved = await self.reads.advance(moved, upto)  # seen now, not when the transaction began
         self.checkpoint, self.state = moved, state
         level = logging.ERROR if self.notify else logging.DEBUG  # a rebuild tells about them at its end
         for event in refused:
@@ -242,21 +247,20 @@ class Session:
 
     async def _committed_at_once(self, folded: Folded[Any, Any], upto: int, has_changes: bool) -> bool:
         """Whether it was little enough for one statement, and is committed. If not, nothing is."""
-        parts: Sequence[Part] | None = ()
+        parts: Sequence[Any] | None = ()
         if has_changes:
             with blamed():
                 parts = self._brief.parts(folded.changes) if self._brief else None
         if parts is None:
             return False
-        notify = Part("pg_notify(%s, %s)", self._notice(folded, upto)) if self.notify else None
-        if not await commit_at_once(self.db, Part(*self.checkpoint.moving(upto)), parts, notify):
+        notice = self._notice(folded, upto) if self.notify else None
+        if not await self.reads.commit_at_once(self.checkpoint, upto, parts, notice):
             return False
         self.checkpoint, self.state = replace(self.checkpoint, position=upto), folded.state
         return True
 
-    def _notice(self, folded: Folded[Any, Any], upto: int) -> tuple[str, str]:
-        touched = folded.touched
-        return CHANNEL, read_notice(self.model.name, previous=self.position, position=upto, touched=touched)
+    def _notice(self, folded: Folded[Any, Any], upto: int) -> str:
+        return read_notice(self.model.name, previous=self.position, position=upto, touched=folded.touched)
 
     async def _folded_aside(self, events: Sequence[Recorded], *, weight: int) -> Folded[Any, Any]:
         """The fold of ``events``; while a long one is under way, others see that we are here."""
@@ -279,7 +283,7 @@ class Runner:
     """Keeps the live generation of one read model at the end of the log, whatever fails."""
 
     model: AnyReadModel
-    connect: Connect
+    open_reads: OpenReads
     source: LogSource
     decode: Decode
     limits: Limits = DEFAULT_LIMITS
@@ -290,8 +294,8 @@ class Runner:
         stuck = ""
         while True:
             try:
-                async with connection(self.connect) as db:
-                    session = await self._claimed(db)
+                async with self.open_reads() as reads:
+                    session = await self._claimed(reads)
                     await self._follow(session, waits)
             except FencedOut as error:
                 log.warning("%s; standing by", error)
@@ -304,7 +308,7 @@ class Runner:
                 log.warning("%s waits for the database: %s", self.model.name, reason_of(error))
                 await waits.wait()
 
-    async def _claimed(self, db: AsyncConnection[Any]) -> Session:
+    async def _claimed(self, reads: ReadDatabase) -> Session:
         """A session of the live generation, as soon as nobody else is seen to work on it.
 
         The lock goes with the connection of its holder, so a crash is noticed at once. It is a hint
@@ -312,16 +316,15 @@ class Runner:
         """
         name = self.model.name
         waits = _Backoff((0.02, min(1.0, self.limits.takeover_s)))
-        generation = await live_generation(db, name, self.model.code_version)
-        while not await _is_free(db, name, generation, self.limits.takeover_s):
+        generation = await reads.live_generation(name, self.model.code_version)
+        while not await reads.is_free(name, generation, self.limits.takeover_s):
             await waits.wait()
-            generation = await live_generation(db, name, self.model.code_version)
-        checkpoint = await Checkpoint.claim(db, name, generation, live=True)
+            generation = await reads.live_generation(name, self.model.code_version)
+        checkpoint = await reads.claim(name, generation)
         # Should we freeze inside a transaction, its row lock must not keep the next holder away.
-        limit_ms = int(self.limits.takeover_s * 1000)
-        await db.execute(f"SET idle_in_transaction_session_timeout TO {limit_ms}")
+        await reads.limit_silence(self.limits.takeover_s)
         log.info("%s runs from position %d, epoch %d", checkpoint, checkpoint.position, checkpoint.epoch)
-        return await Session.open(db, self.model, self.decode, checkpoint, notify=True, limits=self.limits)
+        return await Session.open(reads, self.model, self.decode, checkpoint, notify=True, limits=self.limits)
 
     async def _follow(self, session: Session, waits: "_Backoff") -> None:
         async with aclosing(pages(self.source, session.position, self.limits)) as coming:
@@ -428,36 +431,10 @@ async def _aside(work: Callable[[Any], Result], argument: Any, *, weight: int) -
     return await asyncio.to_thread(work, argument)
 
 
-async def _is_free(db: AsyncConnection[Any], name: str, generation: int, takeover_s: float) -> bool:
-    """Whether nobody is seen at work. A transaction in which the checkpoint moves is work, however long.
-
-    That cannot keep us away for ever: the server ends a transaction in which a frozen holder says nothing.
-    """
-    row = await (
-        await db.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended('projection ' || name, 0)) "
-            "OR updated_at < clock_timestamp() - make_interval(secs => %s) "
-            "FROM projections WHERE name = %s AND generation = %s FOR NO KEY UPDATE SKIP LOCKED",
-            (takeover_s, name, generation),
-        )
-    ).fetchone()
-    return row is not None and bool(row[0])
-
-
 async def _show_alive(session: Session) -> None:
     """Let standby runners and health see that we are here; notice a rival's claim also when idle."""
-    async with session.db.transaction():
-        session.checkpoint = await session.checkpoint.advance(session.db, session.position)
-
-
-@asynccontextmanager
-async def connection(connect: Connect) -> AsyncIterator[AsyncConnection[Any]]:
-    db = await connect()
-    try:
-        await db.execute("SET synchronous_commit TO off")
-        yield db
-    finally:
-        await db.close()
+    async with session.reads.transaction():
+        session.checkpoint = await session.reads.advance(session.checkpoint, session.position)
 
 
 class _Backoff:

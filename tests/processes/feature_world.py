@@ -11,6 +11,7 @@ from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.processes.computing import Wanted, wanted_rows
 from alphapulse.projections.features import Features
 from alphapulse.projections.log_source import StoreSource
+from alphapulse.projections.read_database import on_postgres
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.runner import Limits, Runner
 from tests.processes.feature_logs import Writer
@@ -28,7 +29,7 @@ class World:
         head = await self.store.head()
         model = model or Features()
         limits = Limits(batch_events=7, poll_s=0.1)
-        runner = Runner(model, self.connect, StoreSource(self.store), codec.decode, limits)
+        runner = Runner(model, on_postgres(self.connect), StoreSource(self.store), codec.decode, limits)
         task = asyncio.create_task(runner.run())
         try:
             async with asyncio.timeout(60), await self.connect() as db:

@@ -14,6 +14,7 @@ from alphapulse.adapters.database import connection_info, sqlalchemy_url
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.ports import NewEvent
 from alphapulse.projections.log_source import StoreSource
+from alphapulse.projections.read_database import on_postgres
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.runner import Limits, Runner
 from tests.projections.tally import codec, counted, metadata
@@ -58,7 +59,7 @@ class World:
         return row
 
     def runner(self, model: AnyReadModel, limits: Limits = SOON) -> Runner:
-        return Runner(model, self.connect, StoreSource(self.store), codec.decode, limits)
+        return Runner(model, on_postgres(self.connect), StoreSource(self.store), codec.decode, limits)
 
     @asynccontextmanager
     async def running(self, *runners: Runner) -> AsyncIterator[None]:

@@ -21,6 +21,7 @@ from alphapulse.processes.transact import transact
 from alphapulse.projections import generations
 from alphapulse.projections.digest import Digest, digest
 from alphapulse.projections.features import Features
+from alphapulse.projections.read_database import on_postgres
 from alphapulse.projections.rebuild import fold_until
 from alphapulse.projections.runner import Limits, connection
 from tests.projections.candle_logs import store_trades
@@ -147,5 +148,9 @@ def runner(world: World, **limits: Any) -> Any:
     from alphapulse.projections.runner import Runner
 
     return Runner(
-        Features(), world.connect, StoreSource(world.store), codec.decode, Limits(poll_s=0.1, **limits)
+        Features(),
+        on_postgres(world.connect),
+        StoreSource(world.store),
+        codec.decode,
+        Limits(poll_s=0.1, **limits),
     )

@@ -17,6 +17,7 @@ from alphapulse.projections.audit_words import MAX_WORDS, said
 from alphapulse.projections.candle_view import NotYetFolded
 from alphapulse.projections.decision_queries import Page
 from alphapulse.projections.log_source import StoreSource
+from alphapulse.projections.read_database import on_postgres
 from alphapulse.projections.runner import Limits, Runner
 from tests.decision_events import SAMPLES, closed, decision, issued, like_sample, outcome, stream_of
 from tests.projections.conftest import World
@@ -193,7 +194,7 @@ async def told(world: World) -> int:
 async def caught_up(world: World) -> int:
     head = await world.store.head()
     limits = Limits(poll_s=0.1)
-    runner = Runner(Trail(), world.connect, StoreSource(world.store), codec.decode, limits)
+    runner = Runner(Trail(), on_postgres(world.connect), StoreSource(world.store), codec.decode, limits)
     async with world.running(runner):
         await world.reach(Trail(), head)
     return head

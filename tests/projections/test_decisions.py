@@ -21,6 +21,7 @@ from alphapulse.projections.decisions import Decisions
 from alphapulse.projections.digest import digest, live_digest
 from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.parked import parked_events
+from alphapulse.projections.read_database import on_postgres
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.rebuild import Rebuilder, fold_until
 from alphapulse.projections.retry import OrderMatters, Retried, retry
@@ -77,7 +78,7 @@ async def tell(world: World, seed: int = 1) -> int:
 
 
 def runner(world: World, model: AnyReadModel, limits: Limits) -> Runner:
-    return Runner(model, world.connect, StoreSource(world.store), codec.decode, limits)
+    return Runner(model, on_postgres(world.connect), StoreSource(world.store), codec.decode, limits)
 
 
 async def caught_up(world: World, model: AnyReadModel, batch: int = 500) -> int:
@@ -244,7 +245,7 @@ async def test_an_answer_as_of_a_position_is_that_of_a_log_which_ends_there(worl
         for model in MODELS:
             limits = Limits(poll_s=0.1)
             source = StoreSource(world.store, until=middle)
-            async with world.running(Runner(model, world.connect, source, codec.decode, limits)):
+            async with world.running(Runner(model, on_postgres(world.connect), source, codec.decode, limits)):
                 await world.reach(model, middle)
         then = await _answers(db, None)
         for model in MODELS:

@@ -24,6 +24,7 @@ from alphapulse.projections.digest import digest, live_digest
 from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.performance import Performance
 from alphapulse.projections.performance_queries import Wanted, market_days, trades_of
+from alphapulse.projections.read_database import on_postgres
 from alphapulse.projections.read_model import AnyReadModel
 from alphapulse.projections.rebuild import Rebuilder, fold_until
 from alphapulse.projections.runner import Limits, Runner
@@ -54,7 +55,7 @@ async def caught_up(world: World, model: AnyReadModel, *, batch: int = 500, unti
     head = until or await world.store.head()
     source = StoreSource(world.store, until=head)
     limits = Limits(poll_s=0.1, page_events=batch, batch_events=batch)
-    async with world.running(Runner(model, world.connect, source, codec.decode, limits)):
+    async with world.running(Runner(model, on_postgres(world.connect), source, codec.decode, limits)):
         await world.reach(model, head)
     return head
 

@@ -17,6 +17,7 @@ from alphapulse.domain.ports import FencedOut, Page, Recorded
 from alphapulse.projections.checkpoint import Checkpoint, RebuildNeeded, live_generation
 from alphapulse.projections.log_source import StoreSource
 from alphapulse.projections.parked import MAX_PARKED, TooManyParked, parked_events
+from alphapulse.projections.read_database import PostgresReads
 from alphapulse.projections.read_model import Folded
 from alphapulse.projections.runner import CHANNEL, MAX_PAYLOAD, Limits, Session, pages, read_notice
 from tests import servers
@@ -228,7 +229,7 @@ async def open_session(db: AsyncConnection[Any], model: Tally | Peaks | None = N
     model = model or Tally()
     generation = await live_generation(db, model.name, model.code_version)
     checkpoint = await Checkpoint.claim(db, model.name, generation, live=True)
-    return await Session.open(db, model, codec.decode, checkpoint, notify=True)
+    return await Session.open(PostgresReads(db), model, codec.decode, checkpoint, notify=True)
 
 
 @both_ways
