@@ -86,13 +86,6 @@ def test_everything_runs_and_sigterm_leaves_no_process(open_directory: Path) -> 
         assert not (data / ADDRESSES).exists()
 
 
-def test_ctrl_c_stops_it_too_and_hangup_as_well(open_directory: Path) -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
-        with up(open_directory / "data") as (process, facts):
-            assert stop(process, number) == 0
-            assert not any(is_alive(pid) for pid in facts["children"].values())
-
-
 def test_a_second_start_on_the_data_directory_names_the_pid_and_harms_nothing(stack: dict[str, Any]) -> None:
     data = stack["data_dir"]
     done = finished("up", "--data-dir", data, "--port", 0)
@@ -172,10 +165,13 @@ def test_after_kill_9_of_the_whole_tree_the_next_start_recovers(open_directory: 
             assert stop(second) == 0
 
 
-@pytest.mark.parametrize("after_s", [0.5, 1.6, 2.4])
-def test_a_kill_at_any_moment_of_the_first_start_is_no_obstacle_to_the_next(
-    open_directory: Path, after_s: float
+@pytest.mark.parametrize(
+    ("after_s", "number"), [(0.5, signal.SIGINT), (1.6, signal.SIGHUP), (2.4, signal.SIGTERM)]
+)
+def test_a_kill_at_any_moment_of_the_first_start_is_no_obstacle_to_the_next_which_ends_when_asked(
+    open_directory: Path, after_s: float, number: signal.Signals
 ) -> None:
+    """Asked by Ctrl-C, by the end of the terminal, or by ``kill``."""
     data = open_directory / "data"
     with command_line("up", "--json", "--port", 0, "--data-dir", data) as process:
         time.sleep(after_s)
@@ -183,7 +179,8 @@ def test_a_kill_at_any_moment_of_the_first_start_is_no_obstacle_to_the_next(
         process.wait()
     with up(data) as (process, facts):
         assert answers(facts)
-        assert stop(process) == 0
+        assert stop(process, number) == 0
+        assert not any(is_alive(pid) for pid in facts["children"].values())
 
 
 @pytest.mark.parametrize("after_s", [0.9, 1.8])
