@@ -37,11 +37,15 @@ _MAX_EVIDENCE_BYTES = 64 << 20
 
 
 class Asked(NamedTuple):
-    """What the caller holds: the log's key, an earlier checkpoint, keys of witnesses; or nothing."""
+    """What the caller holds: the log's key, an earlier checkpoint, keys of witnesses; or nothing.
+
+    ``trusted``: certificates of time-stamping authorities, by SHA-256, and Bitcoin blocks, by their hash.
+    """
 
     key: Key | None = None
     since: str | None = None  # a signed note
     witnesses: Sequence[Key] = ()
+    trusted: Sequence[str] = ()
 
 
 def verify_bundle(
@@ -217,7 +221,7 @@ class _Reading:
     def _read_anchor(self, member: Member) -> None:
         try:
             anchor = anchor_in(member.name, member.text(), self._key, self._checkpoint)
-            self._anchored.append(check_anchor(anchor, self._asked.witnesses))
+            self._anchored.append(check_anchor(anchor, self._asked.witnesses, self._asked.trusted))
         except AnchorRefused as error:
             self._found.fault(f"the anchor: {error}", None, member.name)
 

@@ -39,7 +39,7 @@ class TrackWatcher:
         vouched = [
             Vouched(each.anchor.size, each.time, each.anchor.name)
             for each in bundle.anchored
-            if each.state == CHECKED and each.time is not None
+            if each.state == CHECKED and each.time is not None and each.anchor.kind != "file"
         ]
         try:
             self._record.end(found, bundle.counts or {}, vouched, self._asked)

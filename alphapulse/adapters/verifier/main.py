@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import BinaryIO, Callable, Sequence
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
     given = _parser().parse_args(arguments)
     try:
-        asked = asked_of(given.key, given.since, given.witness)
+        asked = asked_of(given.key, given.since, given.witness, given.trust)
         found = verify_file(given.bundle, asked, None if given.json else _progress_of(given.bundle))
     except (WronglyCalled, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -55,16 +56,22 @@ def watchers() -> list[Watcher]:
     return [TrackWatcher(), EvidenceWatcher()]
 
 
-def asked_of(key: str | None, since: str | None, witnesses: Sequence[str]) -> Asked:
+def asked_of(
+    key: str | None, since: str | None, witnesses: Sequence[str], trusted: Sequence[str] = ()
+) -> Asked:
     """What the caller holds; a key is given as its text, or as a file with it.
 
     Raises:
-        WronglyCalled: it is no key, or a file cannot be read.
+        WronglyCalled: it is no key, no digest, or a file cannot be read.
     """
+    for digest in trusted:
+        if not re.fullmatch("[0-9a-f]{64}", digest):
+            raise WronglyCalled(f"{digest} is no SHA-256 in hexadecimal: 64 digits, in lower case")
     return Asked(
         None if key is None else _given_key(key),
         None if since is None else _file_text(since),
         [_given_key(witness) for witness in witnesses],
+        trusted,
     )
 
 
@@ -92,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--since", help="a file with a checkpoint that you hold: the log must continue it")
     parser.add_argument(
         "--witness", action="append", default=[], help="the key of a witness that must have cosigned"
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        help="SHA-256 of the certificate of a time-stamping authority, or the hash of a Bitcoin block",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from alphapulse.domain.provenance.anchors import FILE
 from alphapulse.domain.provenance.sealing import Receipt
 
 COMMITTED = "committed before"
@@ -62,10 +63,13 @@ class Timeliness:
 
 
 class Anchorings:
-    """Settled receipts, by the size of their trees: the earliest that holds a leaf."""
+    """Settled receipts, by the size of their trees: the earliest that holds a leaf.
+
+    A file witness counts for nothing here: its clock is ours.
+    """
 
     def __init__(self, receipts: Sequence[Receipt]) -> None:
-        settled = sorted((r for r in receipts if r.time is not None), key=lambda r: r.size)
+        settled = sorted((r for r in receipts if r.time is not None and r.kind != FILE), key=lambda r: r.size)
         self._sizes = [receipt.size for receipt in settled]
         self._first = list[Receipt]()  # the earliest in time of each and all later
         for receipt in reversed(settled):

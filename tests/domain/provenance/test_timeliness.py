@@ -21,7 +21,7 @@ NOON = 1_700_000_000 * SECOND
 
 def receipt(size: int, second: float | None, anchor: str = "a") -> Receipt:
     time = None if second is None else (NOON + round(second * SECOND)) // 1_000
-    return Receipt(size=size, anchor=anchor, kind="file", time=time, data=f"{size} {second}".encode())
+    return Receipt(size=size, anchor=anchor, kind="witness", time=time, data=f"{size} {second}".encode())
 
 
 def fate(closed: float | None = 60, *, horizon: float = 600, seen: float = 0, bar: float = 0) -> Fate:
