@@ -6,6 +6,7 @@ await sign(world, anchored_at)          # what an anchor said of the newest chec
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -21,8 +22,10 @@ from alphapulse.domain.ports import EventStore, Recorded
 from alphapulse.domain.provenance.merkle import Frontier
 from alphapulse.domain.provenance.sealing import Tree
 from alphapulse.domain.signals.signal import SignalIssued
-from alphapulse.processes.decide import once
+from alphapulse.processes.decide import contexts_of, recorder
+from alphapulse.processes.deciding import Seat, source_of
 from alphapulse.processes.desks import jobs_of
+from alphapulse.projections.log_source import StoreSource
 from tests.decided_log import recorded
 from tests.domain.signals.engine_world import START, strategy, world
 from tests.provenance.given import World
@@ -49,21 +52,44 @@ def empty_world(clock: MarketClock | None = None) -> World:
 
 
 async def decided_world(
-    events: Sequence[Any] | None = None, *, steps: int = 4, defined: StrategyDefined = PLAIN
+    events: Sequence[Any] | None = None, *, each: int = 24, defined: StrategyDefined = PLAIN
 ) -> World:
-    """A strategy is defined, the market comes in ``steps``, and after each of them it decides; all sealed."""
+    """A strategy is defined, the market comes in, and after ``each`` events it decides; all sealed."""
     clock = MarketClock()
     made = empty_world(clock)
     told = [e for _, _, e in world(markets=2, bars=1_200, edge=3e-4, size=50)] if events is None else events
-    await put(made.store, defined)
-    size = -(-len(told) // steps)
-    for at in range(0, len(told), size):
-        for event in told[at : at + size]:
+    decider = await Decider.of(made.store, defined)
+    for at in range(0, len(told), each):
+        for event in told[at : at + each]:
             clock.time = max(clock.time, end_of(event))
             await put(made.store, event)
-        await decide(made.store)
+        await decider.decide()
         await made.seal()
     return made
+
+
+@dataclass(slots=True)
+class Decider:
+    """One strategy at work on a log, as far as it has come in."""
+
+    store: EventStore
+    seat: Seat
+    source: StoreSource
+
+    @classmethod
+    async def of(cls, store: EventStore, defined: StrategyDefined) -> "Decider":
+        await put(store, defined)
+        job = next(job for job in await jobs_of(store) if job.strategy == defined)
+        seat = await Seat.taken(store, job, contexts_of(defined))
+        return cls(store, seat, source_of(store, job))
+
+    async def decide(self) -> None:
+        """Record all that follows from the log so far."""
+        write = recorder(self.store, self.seat)
+        head = await self.store.head()
+        while self.seat.desk.position < head:
+            page = await self.source.next(self.seat.desk.position, limit=500, timeout_s=1.0)
+            await write(await self.seat.take(page, is_told=True))
 
 
 async def put(store: EventStore, event: Any) -> None:
@@ -77,13 +103,6 @@ async def put(store: EventStore, event: Any) -> None:
         case _:
             stream = f"feed-{event.venue}-{event.symbol}"
     await store.append([codec.new_event(stream, await store.version(stream) + 1, event, actor="feeder")])
-
-
-async def decide(store: EventStore) -> None:
-    """All that follows from the log so far."""
-    head = await store.head()
-    for job in await jobs_of(store):
-        await once(store, job, head, lambda _: None, lambda _: None, is_dry=False)
 
 
 def end_of(event: Any) -> int:

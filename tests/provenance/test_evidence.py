@@ -229,7 +229,7 @@ def fine_world() -> World:
         closes, volumes = closes_and_volumes(seed, 1_200, edge=3e-4)
         tapes[name] = trade_events(name, closes, volumes, seed=seed, size=10)
     easy = strategy(gate=Gate(threshold=0.4, margin=-1.0))
-    return asyncio.run(decided_world([event for _, _, event in log(tapes)], steps=1, defined=easy))
+    return asyncio.run(decided_world([event for _, _, event in log(tapes)], each=40, defined=easy))
 
 
 @pytest.mark.parametrize("which", [0, 1, -2])

@@ -72,7 +72,7 @@ class TrackRecord:
         self.outcomes: dict[str, Shown] = {}  # by the id of the decision
         self.hidden: list[Event] = []  # outcomes whose bodies are not there
         self.newest = 0  # µs, recorded
-        self.newest_time = 0  # ns, of any event of a market
+        self.newest_of: dict[str, int] = {}  # ns, of the events of each market
         self._positions = array("q")  # of events of markets
         self._lengths = array("q")  # of their bars, ns; 0: none
 
@@ -102,7 +102,8 @@ class TrackRecord:
         self._positions.append(line.position)
         self._lengths.append(length_of_bars(line.stream) if line.name.startswith(BARS_NAME) else 0)
         if line.event_time is not None and line.name.startswith((TRADES_NAME, BARS_NAME, WATERMARK_NAME)):
-            self.newest_time = max(self.newest_time, line.event_time)
+            market = "-".join(line.stream.split("-")[1:3])
+            self.newest_of[market] = max(self.newest_of.get(market, 0), line.event_time)
 
     def bar_length(self, position: int) -> int | None:
         """Of the market event at ``position``, ns; 0: it holds no bars; None: it is not in the bundle."""
@@ -233,7 +234,7 @@ class TrackRecord:
     def _knowable(self, signal: dict[str, Any], outcome: dict[str, Any] | None) -> int:
         """The earliest time at which the outcome may have been known; while open, not before this."""
         if outcome is None:
-            until = self.newest_time
+            until = self.newest_of.get(signal["instrument"].replace(":", "-", 1), 0)
         else:
             length = self.bar_length(outcome["position"])
             # Of a market event that is not in the bundle nobody can say that it was no bar.
