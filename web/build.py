@@ -50,7 +50,7 @@ def build() -> str:
     Raises:
         CannotBuild: Node, npm or its registry cannot be used, or the bundler fails.
     """
-    wanted = _digest(LOCK, *sorted((WEB / "src").iterdir()))
+    wanted = wanted_stamp()
     if STAMP.exists() and STAMP.read_text() == wanted:
         return f"web: {ASSETS} is up to date"
     node, npm = _node()
@@ -64,6 +64,11 @@ def build() -> str:
     STAMP.write_text(wanted)
     size_mb = sum(file.stat().st_size for file in ASSETS.iterdir()) / 1e6
     return f"web: built {ASSETS} ({size_mb:.1f} MB)"
+
+
+def wanted_stamp() -> str:
+    """What the assets are made from, as one hash."""
+    return _digest(LOCK, *sorted(file for file in (WEB / "src").rglob("*") if file.is_file()))
 
 
 def _digest(*files: Path) -> str:

@@ -3,6 +3,7 @@
 The assets are built by ``web/build.py``. Where that was not possible, a plain page takes their place.
 """
 
+import re
 from pathlib import Path
 
 from starlette.requests import Request
@@ -58,9 +59,24 @@ class Assets(StaticFiles):
         await response(scope, receive, send)
 
 
+def _own_policy(file: Path) -> str:
+    """What a page says of itself in its head."""
+    found = re.search(r'http-equiv="content-security-policy" content="([^"]+)"', file.read_text())
+    return found[1] if found else "default-src 'none'"
+
+
 def routes() -> list[BaseRoute]:
-    """``/``, ``/graphiql`` and ``/assets``."""
+    """``/``, ``/graphiql``, ``/verify`` and ``/assets``."""
     assets = ASSETS
+
+    async def verify(_request: Request) -> Response:
+        """One file with its script inside, and with its own policy, under which only that script runs."""
+        file = assets / "verify.html"
+        if not file.is_file():
+            return HTMLResponse(_PLAIN, headers={**HEADERS, "cache-control": "no-cache"})
+        policy = f"{_own_policy(file)}; frame-ancestors 'none'"
+        headers = {**HEADERS, "cache-control": "no-cache", "content-security-policy": policy}
+        return FileResponse(file, headers=headers)
 
     def page(name: str) -> Route:
         async def show(_request: Request) -> Response:
@@ -78,5 +94,6 @@ def routes() -> list[BaseRoute]:
     return [
         page("index.html"),
         page("graphiql.html"),
+        Route("/verify", verify),
         Mount("/assets", Assets(directory=assets, check_dir=False)),
     ]
