@@ -48,7 +48,7 @@ class Completeness:
             strategy = event.stream[len(_SIGNAL_STREAMS) :]
             if strategy in self.signals or len(self.signals) < _MAX_STRATEGIES:
                 self.signals[strategy] = self.signals.get(strategy, 0) + 1
-        if not _fits(event, self._asked):
+        if self._asked and not _fits(event, self._asked):
             self._found.fault(
                 "it is not what was asked for, by the filter in the manifest", event.leaf, "filter"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from hashlib import sha256
 from typing import NamedTuple, Sequence
@@ -13,7 +14,6 @@ LOG_KEY = 1  # signs the text of a note
 WITNESS_KEY = 4  # signs the text and a time
 MAX_NOTE_CHARACTERS = 1_000_000
 _MAX_NOTE_SIGNATURES = 100
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -56,10 +56,12 @@ def bytes_of(text: str) -> bytes:
     Raises:
         NoteRefused: it is none.
     """
-    if _BASE64.fullmatch(text):
-        found = base64.b64decode(text)
-        if base64.b64encode(found).decode() == text:
+    try:
+        found = binascii.a2b_base64(text)
+        if binascii.b2a_base64(found, newline=False).decode() == text:
             return found
+    except ValueError:  # an error of base64 is one
+        pass
     raise NoteRefused(f"{_shortened(text)} is not base64")
 
 

@@ -128,12 +128,9 @@ def _varints(body: bytes, at: int, rows: int, unit: int, is_delta: bool) -> tupl
             found.append(value * factor)
     except IndexError:
         raise LineRefused("state", f"a column of {rows} numbers breaks off") from None
-    return [_wrapped(value) for value in found], at
-
-
-def _wrapped(value: int) -> int:
-    """Differences between far numbers are taken modulo 2**64."""
-    return value if -_INT64 <= value < _INT64 else (value + _INT64) % (2 * _INT64) - _INT64
+    if min(found) < -_INT64 or max(found) >= _INT64:  # differences between far numbers are modulo 2**64
+        found = [(value + _INT64) % (2 * _INT64) - _INT64 for value in found]
+    return found, at
 
 
 def _written(values: list[int], form: str, places: int) -> list[Any]:
