@@ -125,10 +125,13 @@ COMMANDS: dict[str, Leaf | Branch] = {
             "key": Leaf("audit_proof", "key", "Print the log's public key, for publishing."),
             "checkpoint": Leaf("audit_proof", "checkpoint", "Print a signed checkpoint, to be kept."),
             "proof": Leaf("audit_proof", "proof", "Prove that an event is in the log."),
+            "sweep": Leaf("audit_sweep", "sweep", "Compare all that is stored with what was sealed."),
             "export": Leaf("audit_export", "export", "Write what is sealed into one file, with proof."),
+            "track-record": Leaf("audit_track", "track_record", "Was each signal committed in time?"),
             "anchors": Leaf("audit_anchors", "anchors", "List what others gave for our checkpoints."),
         },
     ),
+    "evidence": Leaf("evidence", "evidence", "Write the evidence of a signal into one file."),
     "compile": Leaf("compile_", "compile_", "Compile the analysis ahead of its first use."),
     "bench": Leaf("bench", "bench", "Measure against the peers (in a checkout)."),
 }

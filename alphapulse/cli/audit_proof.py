@@ -39,7 +39,7 @@ def checkpoint(size: Size = None, out: Out = None, key: Key = None) -> None:
     """
     import asyncio
 
-    _write(asyncio.run(_checkpoint(size, _known(key))), out)
+    _write(asyncio.run(_checkpoint(size, known_key(key))), out)
 
 
 def proof(
@@ -66,7 +66,7 @@ def proof(
             UUID(what)
         except ValueError:
             raise typer.BadParameter(f"{what!r} is no position and no event id") from None
-    made = asyncio.run(_proof(what, size, _known(key), withhold))
+    made = asyncio.run(_proof(what, size, known_key(key), withhold))
     if made.key is None:
         from alphapulse.cli.console import complain
 
@@ -148,7 +148,7 @@ def _own_key() -> Any:
     return public_key(load())
 
 
-def _known(key: str | None) -> Any:
+def known_key(key: str | None) -> Any:
     """The key that is given, else the one on this machine; None without either."""
     from alphapulse.domain.provenance.notes import NoteKey
 

@@ -19,10 +19,11 @@ from starlette.routing import BaseRoute, Route
 
 from alphapulse.domain.ports import StoreUnavailable
 from alphapulse.graphql.context import Services
-from alphapulse.projections import relay_status, seal_status, status
+from alphapulse.projections import relay_status, seal_status, status, sweeps
 from alphapulse.projections.relay_status import RelayStatus
 from alphapulse.projections.seal_status import SealStatus
 from alphapulse.projections.status import ProjectionStatus
+from alphapulse.projections.sweeps import SweepStatus
 
 _AWAY = (psycopg.Error, PoolTimeout, StoreUnavailable, TimeoutError, OSError)
 
@@ -34,6 +35,7 @@ class Thresholds:
     lag_s: float = 10.0  # of a read model
     relay_lag_s: float = 30.0
     seal_lag_s: float = 30.0
+    sweep_silent_s: float = 600.0  # a sweep that looked at nothing for so long is not at work
     database_s: float = 2.0  # how long the database may take to say how things are
 
 
@@ -66,11 +68,12 @@ class Health:
                     models = await status.projection_status(db, self._services.code_versions)
                     relay = await relay_status.read(db)
                     sealed = await seal_status.read(db)
+                    sweep = await sweeps.status(db)
                 head = await self._services.store.head()
         except _AWAY as error:
             reason = f"the database does not answer within {limit_s:g} s ({type(error).__name__})"
             return Report([reason], [], {"database": "away"})
-        return self._judge(head, models, relay, sealed)
+        return self._judge(head, models, relay, sealed, sweep)
 
     def _judge(
         self,
@@ -78,17 +81,19 @@ class Health:
         models: Sequence[ProjectionStatus],
         relay: RelayStatus | None,
         sealed: SealStatus,
+        sweep: SweepStatus | None,
     ) -> Report:
         failures = [reason for model in models for reason in self._stale(model)]
         failures += [f"{name} has never run" for name in sorted(self._missing(models))]
         warnings = [f"{m.name}: {m.parked} events parked" for m in models if m.parked]
-        warnings += self._relay_warnings(relay) + self._seal_warnings(sealed)
+        warnings += self._relay_warnings(relay) + self._seal_warnings(sealed) + self._sweep_warnings(sweep)
         details = {
             "database": "ok",
             "head": head,
             "projections": [_model_details(model) for model in models],
             "relay": _relay_details(relay),
             "sealed": _seal_details(sealed),
+            "sweep": _sweep_details(sweep),
         }
         return Report(failures, warnings, details)
 
@@ -114,6 +119,15 @@ class Health:
             warnings.append(f"no relay seen for {relay.silent_s:.0f} s")
         if relay.lag_s > limit_s:
             warnings.append(_behind("the relay", relay.lag_events, relay.lag_s, limit_s))
+        return warnings
+
+    def _sweep_warnings(self, sweep: SweepStatus | None) -> list[str]:
+        """A store that parts from its seals is a matter for a person; answers are as fresh as before."""
+        if sweep is None:
+            return []
+        warnings = [f"the sweep found {count} x {kind}" for kind, count in sweep.faults.items()]
+        if sweep.silent_s > self._thresholds.sweep_silent_s:
+            warnings.append(f"no sweep seen for {sweep.silent_s:.0f} s")
         return warnings
 
     def _seal_warnings(self, sealed: SealStatus) -> list[str]:
@@ -178,4 +192,16 @@ def _seal_details(sealed: SealStatus) -> dict[str, Any]:
         "position": sealed.position,
         "lag_events": sealed.lag_events,
         "lag_seconds": round(sealed.lag_s, 3),
+    }
+
+
+def _sweep_details(found: SweepStatus | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "leaf": found.sweep.leaf,
+        "size": found.sweep.size,
+        "passes": found.sweep.passes,
+        "finished_at": found.sweep.finished_at,
+        "faults": {str(kind): count for kind, count in found.faults.items()},
     }

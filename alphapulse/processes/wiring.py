@@ -96,6 +96,13 @@ async def anchor(settings: Settings, stop: asyncio.Event) -> None:
     await run_anchor(settings.database(), names, lambda: signer(settings).key, interval_s, stop)
 
 
+async def sweep(settings: Settings, stop: asyncio.Event) -> None:
+    """What is stored, compared with what was sealed, again and again."""
+    from alphapulse.processes.sweep import run_sweep
+
+    await run_sweep(settings.database(), lambda: public_key(settings), stop)
+
+
 # In the order in which they start; they stop the other way round.
 ROLES: Mapping[str, Role] = {
     "relay": relay,
@@ -104,6 +111,7 @@ ROLES: Mapping[str, Role] = {
     "project": project,
     "decide": decide,
     "quality": quality,
+    "sweep": sweep,
     "api": api,
 }
 

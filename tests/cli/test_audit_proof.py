@@ -176,3 +176,42 @@ def test_what_cannot_be_proved_is_told_with_its_values(
     assert wrong.exit_code == 2
     nobody = "00000000-0000-4000-8000-000000000000"
     assert str(alphapulse("audit", "proof", nobody).exception) == f"no event has id {nobody}"
+
+
+def test_a_sweep_says_that_nothing_differs_or_what(
+    alphapulse: Run, database_url: str, tmp_path: Path
+) -> None:
+    assert alphapulse("audit", "sweep").stdout == "0 leaves: nothing differs\n"
+    change = "UPDATE stored_events SET state = '' WHERE notification_id IN (2, 30)"
+    made(database_url, tmp_path, 30, change)
+    told = alphapulse("audit", "sweep")
+    assert told.exit_code == 1
+    assert told.stdout.startswith(
+        "30 leaves: 2 x payload erased\nleaf 1: payload erased: 0 bytes of position 2"
+    )
+    facts = json.loads(alphapulse("audit", "sweep", "--json").stdout)
+    assert (facts["leaves"], facts["counts"]) == (30, {"payload erased": 2})
+    assert [(f["leaf"], f["fault"], f["position"]) for f in facts["faults"]] == [
+        (1, "payload erased", 2),
+        (29, "payload erased", 30),
+    ]
+
+
+def test_a_sweep_names_the_first_of_many(alphapulse: Run, database_url: str, tmp_path: Path) -> None:
+    made(database_url, tmp_path, 50, "UPDATE stored_events SET actor = 'mallory'")
+    lines = alphapulse("audit", "sweep").stdout.splitlines()
+    assert (lines[0], lines[-1], len(lines)) == (
+        "50 leaves: 50 x columns changed",
+        "and 30 more: --json lists them",
+        22,
+    )
+
+
+def test_an_honest_log_leaves_a_sweep_with_exit_code_0(
+    alphapulse: Run, database_url: str, tmp_path: Path
+) -> None:
+    made(database_url, tmp_path, 250)
+    told = alphapulse("audit", "sweep")
+    assert (told.exit_code, told.stdout) == (0, "250 leaves: nothing differs\n")
+    (tmp_path / "seal.key").unlink()
+    assert "signatures are not checked" in alphapulse("audit", "sweep").stderr

@@ -3,8 +3,9 @@
 import re
 from typing import Any
 
+from alphapulse.domain.provenance.faults import Fault, FaultKind
 from alphapulse.graphql.health import Health, Thresholds
-from alphapulse.projections import relay_status
+from alphapulse.projections import relay_status, sweeps
 from tests.graphql.conftest import Api, Market
 from tests.projections.market_log import trades
 
@@ -46,6 +47,32 @@ async def test_a_relay_that_is_missing_or_has_a_problem_degrades(market: Market)
     await write_relay(market.api, position, "NATS is away")
     status, report = await ready(market.api)
     assert (status, report["reasons"]) == (200, ["relay: NATS is away"])
+
+
+async def test_what_the_sweep_found_degrades_until_it_is_gone(market: Market) -> None:
+    await write_relay(market.api, await market.folded(trades([(0, 100, 1)])))
+    found = [Fault(leaf, FaultKind.PAYLOAD_ERASED, leaf + 1, "gone") for leaf in (4, 7)]
+    async with market.api.services.reads.connection() as db:
+        await db.execute("SET default_transaction_read_only TO off")
+        begun = await sweeps.now(db)
+        await sweeps.begin(db, 9)
+        await sweeps.note(db, [*found, Fault(5, FaultKind.ROW_MISSING, 6, "gone")])
+        assert await sweeps.note(db, found) == [], "known already"
+        status, report = await ready(market.api)
+        assert (status, report["status"]) == (200, "degraded")
+        assert _of_sweep(report) == ["the sweep found 2 x payload erased", "the sweep found 1 x row missing"]
+        assert report["sweep"]["faults"] == {"payload erased": 2, "row missing": 1}
+        await sweeps.finish(db)
+        assert await sweeps.forget(db, begun) == []
+        assert len(await sweeps.forget(db, await sweeps.now(db))) == 3
+        assert _of_sweep((await ready(market.api))[1]) == []
+        await db.execute("UPDATE log_sweep SET updated_at = updated_at - interval '20 minutes'")
+        (reason,) = _of_sweep((await ready(market.api))[1])
+    assert reason.startswith("no sweep seen for 120")
+
+
+def _of_sweep(report: Any) -> list[str]:
+    return [reason for reason in report["reasons"] if "sweep" in reason]
 
 
 async def test_lag_beyond_the_threshold_is_not_ready_and_says_how_much(market: Market) -> None:
