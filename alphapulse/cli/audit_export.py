@@ -98,11 +98,14 @@ async def _export(asked: Any, out: Path, options: dict[str, Any], show: bool) ->
     import time
 
     from alphapulse.cli.progress import file_progress
+    from alphapulse.processes.audit_checkpoint import NotSealed
     from alphapulse.processes.auditing import export as write
-    from alphapulse.processes.wiring import event_store, sealed_log, signer
+    from alphapulse.processes.wiring import event_store, public_key, sealed_log
     from alphapulse.settings import load
 
     settings = load()
+    if (key := public_key(settings)) is None:
+        raise NotSealed(f"there is no key of a log in {settings.data_dir}: nothing was sealed from here")
     begun = time.monotonic()
 
     def told(progress: Any) -> None:
@@ -111,7 +114,7 @@ async def _export(asked: Any, out: Path, options: dict[str, Any], show: bool) ->
 
     async with event_store(settings) as log, sealed_log(settings) as seals:
         with file_progress(out.name, show=show) as tell:
-            return await write(log, seals, asked, out, key=signer(settings).key, tell=told, **options)
+            return await write(log, seals, asked, out, key=key, tell=told, **options)
 
 
 def _span(option: str, text: str | None) -> tuple[int | None, int | None] | None:

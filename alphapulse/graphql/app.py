@@ -3,7 +3,7 @@
 from starlette.applications import Starlette
 from starlette.routing import Route, WebSocketRoute
 
-from alphapulse.graphql import health, pages, seal_routes
+from alphapulse.graphql import export_routes, health, pages, seal_routes
 from alphapulse.graphql.context import Services
 from alphapulse.graphql.execution import Engine
 from alphapulse.graphql.http import HttpEndpoint
@@ -32,6 +32,7 @@ def create_app(
             WebSocketRoute(PATH, websocket.__call__),
             *health.routes(services, thresholds),
             *seal_routes.routes(services),
+            *export_routes.routes(services),
             *pages.routes(),
         ]
     )

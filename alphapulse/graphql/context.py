@@ -9,8 +9,10 @@ from psycopg_pool import AsyncConnectionPool
 
 from alphapulse.domain.backtest.counterfactuals import Asked, Counterfactual, Told
 from alphapulse.domain.ports import Decode, EventStore
+from alphapulse.domain.provenance.export_job import ExportAsked, ExportMade, ExportTold
 from alphapulse.domain.provenance.sealing import SealedLog
 from alphapulse.graphql.access import Authenticate, Principal
+from alphapulse.graphql.downloads import Downloads
 from alphapulse.graphql.fanout import Hub
 from alphapulse.graphql.jobs import Jobs
 from alphapulse.graphql.looks import Looks
@@ -37,6 +39,8 @@ class Services:
     looks: Looks
     hub: Hub
     counterfactuals: Jobs[Asked, Told, Counterfactual]
+    exports: Jobs[ExportAsked, ExportTold, ExportMade] | None  # None: this server makes none
+    downloads: Downloads | None
     rates: Rates
     authenticate: Authenticate
     code_versions: Mapping[str, int]  # of the read models as this code would fold them

@@ -1,9 +1,9 @@
-"""The role ``api``: answers GraphQL and says how things are. Reads everything, writes nothing."""
+"""The role ``api``: answers GraphQL and says how things are. Reads everything, writes that it exported."""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,8 @@ from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.adapters.store.seals import PostgresSeals
+from alphapulse.domain.provenance.export_job import ExportAsked, ExportMade, ExportTold
+from alphapulse.domain.provenance.notes import NoteKey
 from alphapulse.graphql.access import anyone, holder_of
 from alphapulse.graphql.app import create_app
 from alphapulse.graphql.context import Services
@@ -25,7 +27,9 @@ from alphapulse.graphql.jobs import JobLimits, Jobs
 from alphapulse.graphql.limits import Limits
 from alphapulse.graphql.looks import Looks
 from alphapulse.graphql.rate import Rates
+from alphapulse.processes.audit_export_apart import export_apart
 from alphapulse.processes.counterfactual_apart import counterfactual_apart
+from alphapulse.processes.export_shelf import ExportShelf
 from alphapulse.processes.project import READ_MODELS
 from alphapulse.processes.serve import listen, serve
 from alphapulse.projections.candle_queries import History
@@ -41,9 +45,22 @@ WAIT_S = 5.0  # for one of them
 JOB_LIMITS = JobLimits()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exports:
+    """Where exports lie until they are fetched, and whose log they are of; the key may not be there yet."""
+
+    shelf: ExportShelf
+    key: Callable[[], NoteKey | None]
+
+
 @asynccontextmanager
 async def open_services(
-    database_url: str, limits: Limits, *, token: str | None = None, job_limits: JobLimits = JOB_LIMITS
+    database_url: str,
+    limits: Limits,
+    *,
+    token: str | None = None,
+    job_limits: JobLimits = JOB_LIMITS,
+    exports: Exports | None = None,
 ) -> AsyncIterator[Services]:
     """All that the application needs, open for as long as the context lasts.
 
@@ -78,6 +95,8 @@ async def open_services(
         notices, feature_notices = ReadNotices(connect, Candles.name), ReadNotices(connect, Features.name)
         await stack.enter_async_context(_running(notices))
         await stack.enter_async_context(_running(feature_notices))
+        if exports is not None:
+            await stack.enter_async_context(_running(exports.shelf, "export-shelf"))
         yield Services(
             reads=reads,
             store=store,
@@ -90,10 +109,18 @@ async def open_services(
             looks=Looks(reads),
             hub=Hub(limits.queue_messages),
             counterfactuals=Jobs(partial(counterfactual_apart, database_url), job_limits),
+            exports=None if exports is None else _export_jobs(database_url, exports, job_limits),
+            downloads=None if exports is None else exports.shelf,
             rates=Rates(limits.rate_cost_per_s, limits.rate_burst_cost, limits.rate_keys, time.monotonic),
             authenticate=holder_of(token) if token else anyone,
             code_versions={name: model.code_version for name, model in READ_MODELS.items()},
         )
+
+
+def _export_jobs(
+    database_url: str, exports: Exports, limits: JobLimits
+) -> Jobs[ExportAsked, ExportTold, ExportMade]:
+    return Jobs(partial(export_apart, database_url, exports.shelf, exports.key), limits)
 
 
 async def _set_read_only(db: AsyncConnection[Any]) -> None:
@@ -101,8 +128,8 @@ async def _set_read_only(db: AsyncConnection[Any]) -> None:
 
 
 @asynccontextmanager
-async def _running(notices: ReadNotices) -> AsyncIterator[None]:
-    task = asyncio.create_task(notices.run(), name="read-notices")
+async def _running(notices: ReadNotices | ExportShelf, name: str = "read-notices") -> AsyncIterator[None]:
+    task = asyncio.create_task(notices.run(), name=name)
     try:
         yield
     finally:
@@ -119,6 +146,9 @@ class ApiOptions:
     origins: frozenset[str] = frozenset()
     rate_cost_per_s: float = Limits().rate_cost_per_s
     max_lag_s: float = Thresholds().lag_s
+    anchors: tuple[str, ...] = ()  # that are configured
+    anchor_lag_s: float = Thresholds().anchor_lag_s
+    exports: Exports | None = None
 
 
 async def run_api(database_url: str, host: str, port: int, options: ApiOptions, stop: asyncio.Event) -> None:
@@ -128,9 +158,13 @@ async def run_api(database_url: str, host: str, port: int, options: ApiOptions, 
         OSError: nothing can listen on ``host`` and ``port``.
     """
     limits = Limits(rate_cost_per_s=options.rate_cost_per_s)
-    thresholds = Thresholds(lag_s=options.max_lag_s)
+    thresholds = Thresholds(
+        lag_s=options.max_lag_s, anchors=options.anchors, anchor_lag_s=options.anchor_lag_s
+    )
     with listen(host, port) as listening:
-        async with open_services(database_url, limits, token=options.token) as services:
+        async with open_services(
+            database_url, limits, token=options.token, exports=options.exports
+        ) as services:
             log.info("the API listens on %s port %d", *listening.getsockname()[:2])
             app = create_app(services, limits, thresholds, allowed_origins=options.origins)
             await serve(app, listening, limits, stop)

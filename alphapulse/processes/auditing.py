@@ -14,6 +14,7 @@ from alphapulse.adapters.provenance.partial import OtherExport, Partial
 from alphapulse.adapters.provenance.reading import README
 from alphapulse.adapters.verifier.joining import joined
 from alphapulse.domain.ports import EventStore
+from alphapulse.domain.provenance.export_job import ExportTold
 from alphapulse.domain.provenance.exported import STREAM, AuditExported, exports
 from alphapulse.domain.provenance.notes import NoteKey
 from alphapulse.domain.provenance.sealing import Receipt, SealedLog
@@ -39,15 +40,6 @@ class ExportTooLarge(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """How far an export is; ``bytes`` are on disk, ``ratio`` is from 0 to 1 of the log that is read."""
-
-    events: int
-    bytes: int
-    ratio: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """``size`` and ``root`` are the checkpoint's, ``manifest`` is SHA-256 in hexadecimal, ``run`` its id."""
 
@@ -63,7 +55,7 @@ class Exported:
     manifest: str
 
 
-def _nobody(_: Told) -> None:
+def _nobody(_: ExportTold) -> None:
     return
 
 
@@ -81,7 +73,7 @@ async def export(
     since: str | None = None,
     tables: Sequence[str] = (),
     actor: str | None = None,
-    tell: Callable[[Told], None] = _nobody,
+    tell: Callable[[ExportTold], None] = _nobody,
     max_bytes: int | None = None,
     seal_wait_s: float = SEAL_WAIT_S,
 ) -> Exported:
@@ -161,7 +153,7 @@ async def _read(
     standing: Standing,
     parts: Parts,
     withheld: Withheld,
-    tell: Callable[[Told], None],
+    tell: Callable[[ExportTold], None],
     max_bytes: int | None,
 ) -> None:
     """Bring the events of ``chosen`` to disk, from where ``standing`` is."""
@@ -176,7 +168,7 @@ async def _read(
     ):
         await parts.add(batch.lines)
         _check_size(parts, max_bytes)
-        tell(Told(events=parts.events, bytes=parts.packed_bytes, ratio=chosen.ratio(batch.scanned_to)))
+        tell(ExportTold(events=parts.events, bytes=parts.packed_bytes, ratio=chosen.ratio(batch.scanned_to)))
     await parts.end()
     _check_size(parts, max_bytes)
 

@@ -30,13 +30,19 @@ Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 async def api(settings: Settings, stop: asyncio.Event) -> None:
     """GraphQL over the read models and the log."""
-    from alphapulse.processes.api import ApiOptions, run_api
+    from alphapulse.domain.provenance.anchor_names import parse_anchors
+    from alphapulse.processes.api import ApiOptions, Exports, run_api
+    from alphapulse.processes.export_shelf import ExportShelf
 
+    shelf = ExportShelf(settings.data_dir / "exports")
     options = ApiOptions(
         token=settings.api_token,
         origins=frozenset(settings.api_origins),
         rate_cost_per_s=settings.api_rate,
         max_lag_s=settings.api_max_lag_s,
+        anchors=tuple(map(str, parse_anchors(settings.anchors))),
+        anchor_lag_s=3 * settings.anchor_interval_s,
+        exports=Exports(shelf=shelf, key=lambda: public_key(settings)),
     )
     await run_api(settings.database(), settings.host, settings.port, options, stop)
 

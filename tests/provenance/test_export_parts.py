@@ -10,10 +10,10 @@ import pytest
 from alphapulse.adapters.provenance import bundles
 from alphapulse.adapters.provenance.partial import OtherExport, Partial
 from alphapulse.domain.ports import StoreUnavailable
+from alphapulse.domain.provenance.export_job import ExportTold
 from alphapulse.domain.provenance.sealing import Receipt
 from alphapulse.domain.provenance.selection import Selection
 from alphapulse.processes import audit_chosen, audit_lines, audit_standing
-from alphapulse.processes.auditing import Told
 from tests.provenance import reading
 from tests.provenance.given import World, bundle_of, sealed_log
 
@@ -187,7 +187,7 @@ async def test_two_exports_of_the_same_are_two_events(world: World, out: Path) -
 
 @pytest.mark.usefixtures("small")
 async def test_progress_rises_to_the_end(world: World, out: Path) -> None:
-    told: list[Told] = []
+    told: list[ExportTold] = []
     made = await bundle_of(world, ALL, out, tell=told.append)
     assert [t.events for t in told] == sorted(t.events for t in told)
     assert [t.ratio for t in told] == sorted(t.ratio for t in told)
