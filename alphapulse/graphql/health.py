@@ -19,7 +19,8 @@ from starlette.routing import BaseRoute, Route
 
 from alphapulse.domain.ports import StoreUnavailable
 from alphapulse.graphql.context import Services
-from alphapulse.projections import relay_status, seal_status, status, sweeps
+from alphapulse.projections import anchor_status, relay_status, seal_status, status, sweeps
+from alphapulse.projections.anchor_status import AnchorStatus
 from alphapulse.projections.relay_status import RelayStatus
 from alphapulse.projections.seal_status import SealStatus
 from alphapulse.projections.status import ProjectionStatus
@@ -36,6 +37,8 @@ class Thresholds:
     relay_lag_s: float = 30.0
     seal_lag_s: float = 30.0
     sweep_silent_s: float = 600.0  # a sweep that looked at nothing for so long is not at work
+    anchors: tuple[str, ...] = ()  # that are configured
+    anchor_lag_s: float = 900.0
     database_s: float = 2.0  # how long the database may take to say how things are
 
 
@@ -69,11 +72,12 @@ class Health:
                     relay = await relay_status.read(db)
                     sealed = await seal_status.read(db)
                     sweep = await sweeps.status(db)
+                    anchors = await anchor_status.read(db, self._thresholds.anchors)
                 head = await self._services.store.head()
         except _AWAY as error:
             reason = f"the database does not answer within {limit_s:g} s ({type(error).__name__})"
             return Report([reason], [], {"database": "away"})
-        return self._judge(head, models, relay, sealed, sweep)
+        return self._judge(head, models, relay, sealed, sweep, anchors)
 
     def _judge(
         self,
@@ -82,11 +86,13 @@ class Health:
         relay: RelayStatus | None,
         sealed: SealStatus,
         sweep: SweepStatus | None,
+        anchors: Sequence[AnchorStatus],
     ) -> Report:
         failures = [reason for model in models for reason in self._stale(model)]
         failures += [f"{name} has never run" for name in sorted(self._missing(models))]
         warnings = [f"{m.name}: {m.parked} events parked" for m in models if m.parked]
         warnings += self._relay_warnings(relay) + self._seal_warnings(sealed) + self._sweep_warnings(sweep)
+        warnings += self._anchor_warnings(anchors)
         details = {
             "database": "ok",
             "head": head,
@@ -94,6 +100,7 @@ class Health:
             "relay": _relay_details(relay),
             "sealed": _seal_details(sealed),
             "sweep": _sweep_details(sweep),
+            "anchors": [_anchor_details(anchor) for anchor in anchors],
         }
         return Report(failures, warnings, details)
 
@@ -120,6 +127,16 @@ class Health:
         if relay.lag_s > limit_s:
             warnings.append(_behind("the relay", relay.lag_events, relay.lag_s, limit_s))
         return warnings
+
+    def _anchor_warnings(self, anchors: Sequence[AnchorStatus]) -> list[str]:
+        """What is not anchored yet is served and can be proved; only not yet when it was there."""
+        limit_s = self._thresholds.anchor_lag_s
+        return [
+            f"{anchor.anchor} is {anchor.lag_leaves} leaves, {anchor.lag_s:.0f} s behind; "
+            f"{limit_s:g} s are allowed"
+            for anchor in anchors
+            if anchor.lag_s > limit_s
+        ]
 
     def _sweep_warnings(self, sweep: SweepStatus | None) -> list[str]:
         """A store that parts from its seals is a matter for a person; answers are as fresh as before."""
@@ -204,4 +221,13 @@ def _sweep_details(found: SweepStatus | None) -> dict[str, Any] | None:
         "passes": found.sweep.passes,
         "finished_at": found.sweep.finished_at,
         "faults": {str(kind): count for kind, count in found.faults.items()},
+    }
+
+
+def _anchor_details(anchor: AnchorStatus) -> dict[str, Any]:
+    return {
+        "anchor": anchor.anchor,
+        "size": anchor.size,
+        "lag_leaves": anchor.lag_leaves,
+        "lag_seconds": round(anchor.lag_s, 3),
     }
