@@ -13,7 +13,7 @@ import math
 import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +25,7 @@ from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.adapters.store.seals import PostgresSeals
 from alphapulse.domain.ports import EventStore, Fence, FencedOut, Leases, StoreUnavailable
 from alphapulse.domain.provenance.checkpoint import open_checkpoint
-from alphapulse.domain.provenance.leaf import SALT_BYTES
+from alphapulse.domain.provenance.leaf import SALT_BYTES, Preimage, preimage_of
 from alphapulse.domain.provenance.merkle import Frontier, cover
 from alphapulse.domain.provenance.notes import BadNote, Signer
 from alphapulse.domain.provenance.sealing import (
@@ -33,10 +33,10 @@ from alphapulse.domain.provenance.sealing import (
     OutOfPlace,
     Seal,
     SealedLog,
+    SealSource,
     SealWriter,
     Tree,
-    grown,
-    seal,
+    sealed_next,
 )
 from alphapulse.processes.leasing import Holding, stoppable
 
@@ -79,7 +79,7 @@ class NotOurTree(Exception):
     """The tree in the database is not what was signed, or another key signed it: nothing more is sealed."""
 
 
-class Seals(SealedLog, SealWriter, Protocol):
+class Seals(SealedLog, SealSource, SealWriter, Protocol):
     """Reads and writes."""
 
 
@@ -98,7 +98,7 @@ class Sealer:
     salts: Callable[[int], bytes] = os.urandom
     limits: SealLimits = DEFAULT_LIMITS
     _tree: Tree = field(default_factory=lambda: Tree(Frontier(), 0, {}))
-    _pending: Seal | None = None  # signed, and perhaps committed
+    _pending: tuple[Seal, Tree] | None = None  # signed, and perhaps committed; and the tree after it
     _sealed_at: float = -math.inf
     _problem: str = ""
 
@@ -141,31 +141,38 @@ class Sealer:
 
     async def _seal_next(self, fence: Fence) -> bool:
         """Seal what is to be sealed by now, if anything is."""
-        done = self._again() or await self._next()
-        if done is None:
+        if (pending := self._again() or await self._next()) is None:
             return False
-        self._pending, self._sealed_at = done, _now()
+        self._pending, self._sealed_at = pending, _now()
+        done, after = pending
         await self.seals.append(done, fence=fence)
-        self._tree, self._pending = grown(self._tree, done), None
+        self._tree, self._pending = after, None
         await asyncio.to_thread(self.kept.keep, done.note)
         self._report()
         return True
 
-    def _again(self) -> Seal | None:
+    def _again(self) -> tuple[Seal, Tree] | None:
         """The seal of which nobody knew whether it was committed, now that we know that it was not."""
         pending, self._pending = self._pending, None
-        place = (self._tree.size, self._tree.position)
-        return pending if pending and (pending.leaves.first, pending.after) == place else None
+        if pending is None:
+            return None
+        leaves, after = pending[0].leaves, pending[0].after
+        return pending if (leaves.first, after) == (self._tree.size, self._tree.position) else None
 
-    async def _next(self) -> Seal | None:
+    async def _next(self) -> tuple[Seal, Tree] | None:
         position, most = self._tree.position, self.limits.leaves
-        page = await self.store.read(position, limit=most)
-        if len(page.records) < most and not self._is_due() and await self.store.head() - position < most:
+        events = await self._events(position, most)
+        if len(events) < most and not self._is_due() and await self.store.head() - position < most:
             return None
-        if not page.records:
+        if not events:
             return None
-        salts = self.salts(SALT_BYTES * len(page.records))
-        return seal(self._tree, page.records, salts, self.signer.key.name, self.signer)
+        salts = self.salts(SALT_BYTES * len(events))
+        return sealed_next(self._tree, events, salts, self.signer.key.name, self.signer)
+
+    async def _events(self, after: int, most: int) -> Sequence[Preimage]:
+        if found := await self.seals.ahead(after, most):
+            return found
+        return [preimage_of(record) for record in (await self.store.read(after, limit=most)).records]
 
     def _is_due(self) -> bool:
         return _now() >= self._sealed_at + self.limits.interval_s

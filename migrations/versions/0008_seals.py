@@ -16,7 +16,8 @@ depends_on = None
 
 TABLES = """
 -- One row is one act of sealing, with its leaves one behind the other: positions as int8, salts of 16
--- bytes, commitments and leaf hashes of 32. Random bytes do not compress.
+-- bytes, commitments and leaf hashes of 32. Random bytes do not compress, and to compress positions takes as
+-- long as all the rest of a seal.
 CREATE TABLE log_seals (
     size bigint PRIMARY KEY,  -- leaves of the tree after it
     first_leaf bigint NOT NULL UNIQUE,
@@ -39,6 +40,7 @@ CREATE TABLE log_seals (
     )
 );
 ALTER TABLE log_seals
+    ALTER COLUMN positions SET STORAGE EXTERNAL,
     ALTER COLUMN salts SET STORAGE EXTERNAL,
     ALTER COLUMN commitments SET STORAGE EXTERNAL,
     ALTER COLUMN hashes SET STORAGE EXTERNAL;

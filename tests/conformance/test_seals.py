@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from uuid import uuid4
 
 import msgspec
 import psycopg
@@ -19,8 +20,17 @@ from alphapulse.adapters.store.memory import MemoryEventStore
 from alphapulse.adapters.store.memory_seals import MemorySeals
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.adapters.store.seals import PostgresSeals
-from alphapulse.domain.ports import EventStore, Fence, FencedOut, Leases, NewEvent, StoreUnavailable
+from alphapulse.domain.ports import (
+    Envelope,
+    EventStore,
+    Fence,
+    FencedOut,
+    Leases,
+    NewEvent,
+    StoreUnavailable,
+)
 from alphapulse.domain.provenance.checkpoint import open_checkpoint
+from alphapulse.domain.provenance.leaf import commitment_of, leaf_of, preimage_of
 from alphapulse.domain.provenance.merkle import Frontier, Node, cover, range_root
 from alphapulse.domain.provenance.sealing import (
     MAX_LEAVES_A_PAGE,
@@ -30,6 +40,7 @@ from alphapulse.domain.provenance.sealing import (
     Tree,
     grown,
     seal,
+    sealed_next,
 )
 from alphapulse.processes.seal import Seals
 from tests import servers
@@ -327,6 +338,43 @@ async def test_receipts_are_kept_once_and_found_by_size(world: World) -> None:
         await world.seals.keep(Receipt(size=5, anchor="a", kind="file", time=None, data=b""))
 
 
+async def test_what_leaves_are_hashed_from_is_what_the_records_say(world: World) -> None:
+    full = Envelope(
+        event_id=uuid4(),
+        event_time=-(1 << 63),
+        cause_id=uuid4(),
+        correlation_id=uuid4(),
+        actor="jürgen 🦉",
+        trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    )
+    bounds = {"id_lo": -(1 << 63), "id_hi": (1 << 63) - 1}
+    events = [
+        msgspec.structs.replace(
+            event("signals-ä-1", 1, bytes(range(256)), name="signal.issued.v1"), **bounds
+        ),
+        event("signals-ä-1", 2, b"", name="signal.closed.v1"),
+        event("signals-b", 1, name="signal.issued.v2", id_lo=0, id_hi=0),
+    ]
+    fields = {"event_time": 0, "cause_id": full.cause_id, "correlation_id": full.correlation_id, "trace": "t"}
+    for number, (name, value) in enumerate([*fields.items(), ("actor", full.actor)]):
+        envelope = msgspec.structs.replace(Envelope(event_id=uuid4()), **{name: value})
+        events.append(msgspec.structs.replace(event(f"s-{number}", 1), envelope=envelope))
+    events.append(msgspec.structs.replace(event("last", 1), envelope=full))
+    for each in events:
+        await world.store.append([each])
+    records = (await world.store.read(0)).records
+    assert len(records) == len(events)
+    assert await world.seals.ahead(0, 100) == [preimage_of(record) for record in records]
+    assert await world.seals.ahead(records[1].position, 2) == [preimage_of(r) for r in records[2:4]]
+    assert [strategy for *_, strategy in await world.seals.ahead(0, 3)] == ["ä-1", None, "b"]
+    for record, (position, before, behind, state, _) in zip(
+        records, await world.seals.ahead(0, 100), strict=True
+    ):
+        commitment = commitment_of(b"s" * 16, state)
+        assert before + commitment + behind == b"\0" + leaf_of(record, commitment).data()
+        assert position == record.position
+
+
 # -- random seals -------------------------------------------------------------------------------
 
 
@@ -375,6 +423,40 @@ def test_whatever_the_seals_the_tree_in_postgresql_is_the_one_of_the_log(
         asyncio.run(check(url))
 
 
+def test_sealing_fast_gives_what_sealing_plainly_gives() -> None:
+    async def check() -> None:
+        async with _memory() as world:
+            chance = random.Random(1)
+            for count in (1, 700, 2, 255, 1_000, 1, 1, 300):
+                await world.append(count - 1)
+                await world.store.append([event("signals-s", len(world.done) + 1, name="signal.issued.v1")])
+                page = (await world.store.read(world.tree.position, limit=1_000)).records
+                salts = chance.randbytes(16 * len(page))
+                plain = seal(world.tree, page, salts, ORIGIN, world.signer)
+                events = [preimage_of(record) for record in page]
+                fast, after = sealed_next(world.tree, events, salts, ORIGIN, world.signer)
+                assert replace(fast, nodes=sorted(fast.nodes)) == replace(plain, nodes=sorted(plain.nodes))
+                world.done.append(fast)
+                again = grown(world.tree, plain)
+                assert (after.size, after.position, after.counts, after.frontier.hashes) == (
+                    again.size,
+                    again.position,
+                    again.counts,
+                    again.frontier.hashes,
+                )
+                world.tree = after
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("count", [0, 1_001])
+def test_a_seal_of_nothing_or_of_too_much_is_refused(count: int) -> None:
+    tree, signer = Tree(Frontier(), 0, {}), KeySigner(ORIGIN, bytes(32))
+    events = [(position, b"", b"", b"", None) for position in range(1, count + 1)]
+    with pytest.raises(ValueError, match=f"{count} events and {16 * count} bytes of salts"):
+        sealed_next(tree, events, bytes(16 * count), ORIGIN, signer)
+
+
 # -- PostgreSQL alone ---------------------------------------------------------------------------
 
 
@@ -394,6 +476,14 @@ async def test_a_seal_whose_reply_is_lost_is_committed_once(database_url: str) -
         found = await world.seals.sealed()
         assert found
         assert (found.size, found.note) == (5, done.note)
+
+
+async def test_events_too_large_for_one_answer_are_left_to_be_read_as_records(database_url: str) -> None:
+    async with _postgres(database_url) as world:
+        for version in range(1, 7):
+            await world.store.append([event("s", version, bytes(700_000))])
+        assert await world.seals.ahead(0, 6) == []
+        assert len(await world.seals.ahead(0, 5)) == 5
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from uuid import UUID
 
+import numpy as np
 from psycopg import pq
 from psycopg.abc import AdaptContext
 from psycopg.adapt import Dumper
@@ -16,6 +17,8 @@ _HEAD = Struct("!iiiii")  # dimensions, any nulls, element type, length, lower b
 _EMPTY = Struct("!iii")  # no dimension, no nulls, element type
 _LENGTH = Struct("!i")
 _NULL = _LENGTH.pack(-1)
+_MANY = 64  # from here on NumPy is faster
+_INT8_ITEM = np.dtype([("length", ">i4"), ("value", ">i8")])
 _INT4, _INT8 = Struct("!ii"), Struct("!iq")
 
 
@@ -49,6 +52,10 @@ def int4s(values: Sequence[int]) -> Int4Array:
 
 
 def int8s(values: Sequence[int | None]) -> Int8Array:
+    if len(values) >= _MANY and None not in values:
+        filled = np.empty(len(values), _INT8_ITEM)
+        filled["length"], filled["value"] = 8, values
+        return Int8Array(_head(Int8Array, values) + filled.tobytes())
     parts = (_NULL if v is None else _INT8.pack(8, v) for v in values)
     return Int8Array(_head(Int8Array, values) + b"".join(parts))
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from alphapulse.adapters.store.memory import MemoryEventStore, MemoryLeases
 from alphapulse.domain.ports import Fence, FencedOut
 from alphapulse.domain.provenance.checkpoint import Counts
+from alphapulse.domain.provenance.leaf import Preimage, preimage_of
 from alphapulse.domain.provenance.merkle import HASH_BYTES, Node, fold, node_hash
 from alphapulse.domain.provenance.sealing import (
     MAX_LEAVES_A_PAGE,
@@ -53,6 +54,10 @@ class MemorySeals:
         if all((r.size, r.anchor, r.data) != (receipt.size, receipt.anchor, receipt.data) for r in self.kept):
             self.kept.append(receipt)
 
+    async def ahead(self, after: int, limit: int) -> Sequence[Preimage]:
+        records = (await self._log.read(after, limit=limit)).records if self._log else ()
+        return [preimage_of(record) for record in records]
+
     async def sealed(self, *, size: int | None = None) -> Sealed | None:
         found = [seal for seal in self.seals if size is None or seal.size >= size]
         return _sealed(found[-1 if size is None else 0]) if found else None
@@ -60,6 +65,9 @@ class MemorySeals:
     async def sealed_by(self, position: int) -> Sealed | None:
         found = [seal for seal in self.seals if seal.leaves.positions[-1] <= position]
         return _sealed(found[-1]) if found else None
+
+    async def checkpoints(self, after: int, *, limit: int) -> Sequence[Sealed]:
+        return [_sealed(seal) for seal in self.seals if seal.size > after][:limit]
 
     async def leaves(self, lo: int, hi: int) -> Leaves:
         if not 0 <= lo <= hi <= lo + MAX_LEAVES_A_PAGE:

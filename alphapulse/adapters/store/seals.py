@@ -12,9 +12,10 @@ import psycopg
 from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.store import arrays
 from alphapulse.adapters.store.connections import Connections, Reader
+from alphapulse.adapters.store.preimages import next_preimages
 from alphapulse.domain.ports import Fence, FencedOut
 from alphapulse.domain.provenance.checkpoint import Counts
-from alphapulse.domain.provenance.leaf import microseconds
+from alphapulse.domain.provenance.leaf import Preimage, microseconds
 from alphapulse.domain.provenance.merkle import HASH_BYTES, Node, node_hash
 from alphapulse.domain.provenance.sealing import (
     MAX_LEAVES_A_PAGE,
@@ -36,6 +37,7 @@ _PLANNER = {"enable_seqscan": "off", "enable_bitmapscan": "off"}
 _SEALED = "SELECT size, root, note, last_position FROM log_seals"
 _NEWEST = f"{_SEALED} ORDER BY size DESC LIMIT 1"
 _OF_SIZE = f"{_SEALED} WHERE size >= %s::bigint ORDER BY size LIMIT 1"
+_CHECKPOINTS = f"{_SEALED} WHERE size > %s::bigint ORDER BY size LIMIT %s::bigint"
 _BY_POSITION = f"{_SEALED} WHERE last_position <= %s::bigint ORDER BY last_position DESC LIMIT 1"
 # A seal holds 1,000 leaves at most: that bounds, along the index, where those that touch the range end.
 _TOUCHING = f"s.size > w.lo AND s.size < w.hi + {MAX_LEAVES_A_SEAL} AND s.first_leaf < w.hi"
@@ -82,9 +84,9 @@ _KEEP = "SELECT seal_keep(%s::bigint, %s, %s, %s, %b)"
 
 
 class PostgresSeals:
-    """SealedLog and SealWriter on the log at ``database_url``; use it as an async context manager.
+    """SealedLog, SealSource and SealWriter on the log at ``database_url``.
 
-    ``timeout_s`` bounds every call.
+    Use it as an async context manager. ``timeout_s`` bounds every call.
     """
 
     def __init__(self, database_url: str, *, readers: int = 2, timeout_s: float = 30.0) -> None:
@@ -115,6 +117,9 @@ class PostgresSeals:
         except psycopg.errors.ForeignKeyViolation:
             raise KeyError(f"there is no checkpoint of {receipt.size} leaves") from None
 
+    async def ahead(self, after: int, limit: int) -> Sequence[Preimage]:
+        return await self._connections.run(lambda connection: next_preimages(connection, after, limit))
+
     async def sealed(self, *, size: int | None = None) -> Sealed | None:
         if size is None:
             return await self._sealed(_NEWEST)
@@ -122,6 +127,10 @@ class PostgresSeals:
 
     async def sealed_by(self, position: int) -> Sealed | None:
         return await self._sealed(_BY_POSITION, min(position, _MAX))
+
+    async def checkpoints(self, after: int, *, limit: int) -> Sequence[Sealed]:
+        rows = await self._connections.rows(_CHECKPOINTS, (min(after, _MAX), limit))
+        return [Sealed(size=row[0], root=row[1], note=row[2], position=row[3]) for row in rows]
 
     async def leaves(self, lo: int, hi: int) -> Leaves:
         if not 0 <= lo <= hi <= lo + MAX_LEAVES_A_PAGE:

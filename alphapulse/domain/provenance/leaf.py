@@ -23,15 +23,19 @@ so once payload and salt are deleted, the proof still holds and says nothing.
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from struct import Struct
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from alphapulse.domain.ports import StoredRecord
-from alphapulse.domain.provenance.merkle import leaf_hash
+from alphapulse.domain.provenance.merkle import HASH_BYTES, leaf_hash
 
 SALT_BYTES = 16
 _MAGIC = b"APL1"
+_LEAF = b"\x00"  # before the data of a leaf in its hash, by RFC 6962
+_BEFORE = 1 + 4 + 8 + 16 + 8 + 8 + 1 + 8 + 16 + 16 + 8 + 8  # bytes hashed ahead of the commitment
+_ISSUED, _SIGNALS = b"signal.issued.", b"signals-"
 _FIXED = Struct(">4sq16sqqBq16s16sqq32sIIII")
 _NIL = bytes(16)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,6 +126,26 @@ def leaf_of(record: StoredRecord, commitment: bytes) -> Leaf:
         id_hi=record.id_hi,
         commitment=commitment,
     )
+
+
+# Position, what is hashed before the commitment and after it, the payload, and the strategy of a signal: a
+# leaf without its salt. A plain tuple: there are a hundred thousand a second.
+Preimage: TypeAlias = tuple[int, bytes, bytes, bytes, str | None]
+
+
+def preimage_of(record: StoredRecord) -> Preimage:
+    """What the leaf of a stored event will be hashed from, once it has a salt."""
+    hashed = _LEAF + leaf_of(record, bytes(HASH_BYTES)).data()
+    strategy = strategy_of(record.stream.encode(), record.name.encode())
+    rest = hashed[_BEFORE + HASH_BYTES :]
+    return record.position, hashed[:_BEFORE], rest, record.state, strategy
+
+
+def strategy_of(stream: bytes, name: bytes) -> str | None:
+    """Whose signal an event of this name in this stream is; None where it issues none."""
+    if name.startswith(_ISSUED) and stream.startswith(_SIGNALS):
+        return stream.removeprefix(_SIGNALS).decode()
+    return None
 
 
 def microseconds(moment: datetime) -> int:

@@ -7,11 +7,12 @@ follows the one before it without a gap.
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Protocol
 
 from alphapulse.domain.ports import Fence, StoredRecord
 from alphapulse.domain.provenance.checkpoint import Checkpoint, Counts
-from alphapulse.domain.provenance.leaf import SALT_BYTES, commitment_of, leaf_of
+from alphapulse.domain.provenance.leaf import SALT_BYTES, Preimage, commitment_of, leaf_of, strategy_of
 from alphapulse.domain.provenance.merkle import HASH_BYTES, Frontier, Node
 from alphapulse.domain.provenance.notes import Signer
 
@@ -19,8 +20,6 @@ MAX_LEAVES_A_SEAL = 1_000
 MAX_LEAVES_A_PAGE = 10_000
 TILE_LEVELS = 8  # a tile holds 2**8 hashes; what stands in tiles above the leaves has a level of 8, 16, ...
 ERASED = bytes(SALT_BYTES)  # stands where a salt was deleted
-_ISSUED = "signal.issued."
-_SIGNALS = "signals-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +34,17 @@ class Leaves:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def part(self, lo: int, hi: int) -> "Leaves":
+        """Those from ``lo`` to ``hi``, that one not included."""
+        a, b = lo - self.first, hi - self.first
+        return Leaves(
+            first=lo,
+            positions=self.positions[a:b],
+            salts=self.salts[a * SALT_BYTES : b * SALT_BYTES],
+            commitments=self.commitments[a * HASH_BYTES : b * HASH_BYTES],
+            hashes=self.hashes[a * HASH_BYTES : b * HASH_BYTES],
+        )
 
     def salt(self, leaf: int) -> bytes | None:
         """None where it was deleted: the payload can no longer be shown to be the one."""
@@ -105,6 +115,10 @@ class SealedLog(Protocol):
         """The last checkpoint that holds no event after ``position``."""
         ...
 
+    async def checkpoints(self, after: int, *, limit: int) -> Sequence[Sealed]:
+        """The first ``limit`` checkpoints of more than ``after`` leaves, in order of size."""
+        ...
+
     async def leaves(self, lo: int, hi: int) -> Leaves:
         """Leaves ``lo`` to ``hi``, that one not included, of those that are sealed.
 
@@ -131,6 +145,18 @@ class SealedLog(Protocol):
 
     async def receipts(self, lo: int, hi: int) -> Sequence[Receipt]:
         """What anchors gave for checkpoints of ``lo`` to ``hi`` leaves, in order of size, at most 10,000."""
+        ...
+
+
+class SealSource(Protocol):
+    async def ahead(self, after: int, limit: int) -> Sequence[Preimage]:
+        """Of up to ``limit`` events after position ``after``, in order.
+
+        None of them where they are too large for one answer: then they are to be read as records.
+
+        Raises:
+            StoreUnavailable: see SealedLog.
+        """
         ...
 
 
@@ -208,19 +234,62 @@ def seal(tree: Tree, records: Sequence[StoredRecord], salts: bytes, origin: str,
     )
 
 
+def sealed_next(
+    tree: Tree, events: Sequence[Preimage], salts: bytes, origin: str, signer: Signer
+) -> tuple[Seal, Tree]:
+    """What ``seal`` gives over the same events, and the tree after it, in a fifth of the time."""
+    if not 1 <= len(events) <= MAX_LEAVES_A_SEAL or len(salts) != SALT_BYTES * len(events):
+        raise ValueError(f"{len(events)} events and {len(salts)} bytes of salts for one seal")
+    commitments = [
+        sha256(salts[at : at + SALT_BYTES] + event[3]).digest()
+        for at, event in zip(range(0, len(salts), SALT_BYTES), events, strict=True)
+    ]
+    hashes = [
+        sha256(before + commitment + after).digest()
+        for (_, before, after, _, _), commitment in zip(events, commitments, strict=True)
+    ]
+    frontier = tree.frontier.copy()
+    nodes = [
+        (Node(level, number), value)
+        for level, first, row in frontier.extend(hashes)
+        if not level % TILE_LEVELS
+        for number, value in enumerate(row, first)
+    ]
+    issued = Counter(event[4] for event in events if event[4] is not None)
+    counts = {name: tree.counts.get(name, 0) + count for name, count in issued.items()}
+    everybody = {**tree.counts, **counts} if counts else tree.counts
+    checkpoint = Checkpoint(
+        origin=origin, size=frontier.size, root=frontier.root(), extensions=(Counts(everybody).line(),)
+    )
+    done = Seal(
+        after=tree.position,
+        leaves=Leaves(
+            first=tree.size,
+            positions=[event[0] for event in events],
+            salts=salts,
+            commitments=b"".join(commitments),
+            hashes=b"".join(hashes),
+        ),
+        nodes=nodes,
+        counts=counts,
+        root=checkpoint.root,
+        note=str(checkpoint.sign(signer)),
+    )
+    return done, Tree(frontier, done.leaves.positions[-1], everybody)
+
+
 def grown(tree: Tree, done: Seal) -> Tree:
     """``tree`` after a seal that is committed."""
     frontier = tree.frontier.copy()
-    for leaf in range(done.leaves.first, done.size):
-        frontier.append(done.leaves.hash(leaf))
+    frontier.extend([done.leaves.hash(leaf) for leaf in range(done.leaves.first, done.size)])
     return Tree(frontier, done.leaves.positions[-1], {**tree.counts, **done.counts})
 
 
 def _counted(before: Mapping[str, int], records: Sequence[StoredRecord]) -> Mapping[str, int]:
     """New counts of the strategies with signals among ``records``."""
     issued = Counter(
-        record.stream.removeprefix(_SIGNALS)
+        strategy
         for record in records
-        if record.name.startswith(_ISSUED) and record.stream.startswith(_SIGNALS)
+        if (strategy := strategy_of(record.stream.encode(), record.name.encode())) is not None
     )
     return {name: before.get(name, 0) + count for name, count in issued.items()}
