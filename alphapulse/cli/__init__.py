@@ -127,6 +127,8 @@ COMMANDS: dict[str, Leaf | Branch] = {
             "proof": Leaf("audit_proof", "proof", "Prove that an event is in the log."),
             "sweep": Leaf("audit_sweep", "sweep", "Compare all that is stored with what was sealed."),
             "export": Leaf("audit_export", "export", "Write what is sealed into one file, with proof."),
+            "verify": Leaf("audit_verify", "verify", "Verify a bundle, or the proof of one event."),
+            "script": Leaf("audit_verify", "script", "Print verify.py, the verifier for strangers."),
             "track-record": Leaf("audit_track", "track_record", "Was each signal committed in time?"),
             "anchors": Leaf("audit_anchors", "anchors", "List what others gave for our checkpoints."),
         },

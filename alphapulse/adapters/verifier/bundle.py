@@ -178,10 +178,15 @@ class _Reading:
         leaves, manifest = self._leaves, self._manifest
         leaves.end(self._checkpoint.root)
         self._complete.end(self._counts if leaves.is_whole else None)
-        for what in ("events", "erased", "withheld"):
-            if getattr(leaves, what) != getattr(manifest, what):
+        here = {
+            "events": leaves.events,
+            "erased": leaves.payloads.erased,
+            "withheld": leaves.payloads.withheld,
+        }
+        for what, count in here.items():
+            if count != getattr(manifest, what):
                 self._found.fault(
-                    f"the manifest says {what}: {getattr(manifest, what)}, here are {getattr(leaves, what)}",
+                    f"the manifest says {what}: {getattr(manifest, what)}, here are {count}",
                     None,
                     "manifest.json",
                 )
@@ -311,10 +316,10 @@ class _Reading:
             asked=bundle.manifest.asked,
             events=leaves.events,
             gaps=leaves.gaps,
-            erased=leaves.erased,
-            withheld=leaves.withheld,
-            not_decoded=leaves.not_decoded,
-            unreadable=leaves.unreadable,
+            erased=leaves.payloads.erased,
+            withheld=leaves.payloads.withheld,
+            not_decoded=leaves.payloads.not_decoded,
+            unreadable=leaves.payloads.unreadable,
             signals=self._complete.signals,
             anchors=facts_of(self._anchored),
         )

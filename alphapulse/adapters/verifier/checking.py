@@ -6,19 +6,9 @@ Nothing is held but the right edge of the tree and what was found, so the number
 from __future__ import annotations
 
 from alphapulse.adapters.verifier.findings import MAX_FAULTS, Fault, Findings
-from alphapulse.adapters.verifier.leaf import (
-    Event,
-    Gap,
-    LineRefused,
-    commitment_to,
-    event_of,
-    gap_of,
-    json_of,
-    leaf_hash_of,
-    same,
-)
+from alphapulse.adapters.verifier.leaf import Event, Gap, LineRefused, event_of, gap_of, json_of
 from alphapulse.adapters.verifier.merkle import RightEdge, levels_of_gap
-from alphapulse.adapters.verifier.payload import NotDecodable, decoded
+from alphapulse.adapters.verifier.stored import PayloadCheck
 
 _UNSETTLED = "columns or hash"
 
@@ -37,8 +27,8 @@ class LeafPass:
         self.remembered: bytes | None = None
         self.last_position = 0
         self.ends_with_event = False
-        self.events = self.erased = self.withheld = self.gaps = 0
-        self.not_decoded = self.unreadable = 0
+        self.events = self.gaps = 0
+        self.payloads = PayloadCheck(found)
 
     def take(self, raw: bytes) -> Event | Gap | None:
         """What the next line is; None where it is nothing that could be read."""
@@ -80,11 +70,7 @@ class LeafPass:
         self.last_position = event.position
         self.events += 1
         self.ends_with_event = True
-        found = leaf_hash_of(event, event.commitment)
-        if event.absent is None:
-            found = self._check_payload(event, found)
-        else:
-            self._note_absent(event)
+        found = self.payloads.leaf_hash(event)
         if found != event.hash:
             self._found.fault(
                 f"its columns have the hash {found.hex()}, not {event.hash.hex()}", event.leaf, _UNSETTLED
@@ -135,59 +121,6 @@ class LeafPass:
         self.is_whole, self._next = False, leaf + 1
         what = error.what if isinstance(error, LineRefused) else None
         self._found.fault(f"a line is refused: {error}", leaf, what)
-
-    def _note_absent(self, event: Event) -> None:
-        if event.state is not None or event.salt is not None or event.event is not None:
-            raise LineRefused(event.absent, f"it is {event.absent} and there nevertheless")
-        if event.absent == "erased":
-            self.erased += 1
-            self._found.miss("its payload was erased", event.leaf)
-        else:
-            self.withheld += 1
-            self._found.miss("its payload is withheld", event.leaf)
-
-    def _check_payload(self, event: Event, found: bytes) -> bytes:
-        """The hash that stands for ``event``: by its commitment, or by its payload where only that fits."""
-        if event.state is None or event.salt is None:
-            raise LineRefused("state", "its payload or salt is missing, and nothing says why")
-        commitment = commitment_to(event.salt, event.state)
-        is_shown = self._check_shown(event, event.state)
-        if commitment == event.commitment:
-            return found
-        by_payload = leaf_hash_of(event, commitment)
-        if by_payload == event.hash:
-            what, text, found = (
-                "commitment",
-                "its commitment is not to its payload, which fits the hash",
-                by_payload,
-            )
-        else:
-            what = "salt or state" if is_shown else "state"
-            text = (
-                f"its salt and payload have the commitment {commitment.hex()}, not {event.commitment.hex()}"
-            )
-        self._found.fault(text, event.leaf, what)
-        return found
-
-    def _check_shown(self, event: Event, state: bytes) -> bool:
-        """Whether the payload says what is shown as decoded, or cannot be read here."""
-        try:
-            says = decoded(state)
-        except NotDecodable:
-            self.not_decoded += 1
-            return True
-        except LineRefused as error:
-            self.unreadable += 1
-            if event.event is None:
-                return True
-            self._found.fault(
-                f"its payload cannot be read ({error}), and is shown decoded", event.leaf, "event"
-            )
-            return False
-        if same(says, event.event):
-            return True
-        self._found.fault("what is shown as decoded is not what its payload says", event.leaf, "event")
-        return False
 
     def _settle(self, root: bytes) -> None:
         """Say which of columns and hashes were altered: those that do not lead to ``root``."""

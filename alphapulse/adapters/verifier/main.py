@@ -13,11 +13,13 @@ from alphapulse.adapters.verifier.findings import EXIT_CODES, Findings
 from alphapulse.adapters.verifier.judging import EvidenceWatcher, TrackWatcher
 from alphapulse.adapters.verifier.note import MAX_NOTE_CHARACTERS, Key, NoteRefused, key_of
 from alphapulse.adapters.verifier.report import report_json, report_text
+from alphapulse.adapters.verifier.single import verify_proof
 from alphapulse.adapters.verifier.watching import Watcher
 
 WRONGLY_CALLED = 2
-_HELP = """Verify a bundle: what was sealed in a log is what is here, and nothing else.
+_HELP = """Verify a bundle, or the proof of one event: what is here was sealed in the log, whole and unchanged.
 Exit code 0: VALID; 1: INVALID; 3: VALID BUT INCOMPLETE; 2: wrongly called."""
+MAX_PROOF_BYTES = 1 << 26
 _PROGRESS_BYTES = 1 << 24
 
 
@@ -39,11 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def verify_file(path: str, asked: Asked, progress: Callable[[int], None] | None = None) -> Findings:
-    """What is found in the bundle at ``path``.
+    """What is found in the bundle, or the file of a single proof, at ``path``.
 
     Raises:
         OSError: it cannot be read.
     """
+    with Path(path).open("rb") as file:
+        start = file.read(1)
+        if start == b"{":
+            return verify_proof(start + file.read(MAX_PROOF_BYTES), asked)
 
     def opened() -> BinaryIO:
         return Path(path).open("rb")
@@ -94,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=_HELP, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("bundle", help="the .tar.gz")
+    parser.add_argument("bundle", help="the .tar.gz, or a file with the proof of one event")
     parser.add_argument("--key", help="the log's key, or a file with it, from a place other than the bundle")
     parser.add_argument("--since", help="a file with a checkpoint that you hold: the log must continue it")
     parser.add_argument(

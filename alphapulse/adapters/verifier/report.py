@@ -50,6 +50,8 @@ def _told_facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
     told = [("log", f"{facts['origin']}, {facts['size']} leaves, root {facts['root']}")]
     whose = "as it was given" if facts["key_was_given"] else "the bundle's own word: compare it"
     told.append(("key", f"{facts['key']} ({whose})"))
+    if "leaf" in facts:
+        told.append(("leaf", f"{facts['leaf']} of {facts['size']}"))
     if "asked" in facts:
         told.append(("asked", json.dumps(facts["asked"]) if facts["asked"] else "everything"))
     if "events" in facts:
