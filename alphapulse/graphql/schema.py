@@ -5,6 +5,7 @@ from graphql import GraphQLError
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from alphapulse.graphql.audit_exports import AuditExportSubscription
 from alphapulse.graphql.audit_trail import AuditQuery, AuditSubscription
 from alphapulse.graphql.candle_feed import CandleSubscription
 from alphapulse.graphql.candles import CandleQuery
@@ -23,6 +24,7 @@ from alphapulse.graphql.provenance import ProvenanceQuery
 from alphapulse.graphql.risk import RiskQuery
 from alphapulse.graphql.scalars import SCALARS
 from alphapulse.graphql.signals import SignalQuery, SignalSubscription
+from alphapulse.graphql.track_record import TrackRecordQuery
 from alphapulse.graphql.trades import TradeQuery
 
 
@@ -41,6 +43,7 @@ class Query(
     DecisionQuery,
     RiskQuery,
     PerformanceQuery,
+    TrackRecordQuery,
     AuditQuery,
     LogQuery,
     ProvenanceQuery,
@@ -57,6 +60,7 @@ class Subscription(
     DecisionSubscription,
     CounterfactualSubscription,
     AuditSubscription,
+    AuditExportSubscription,
     LogSubscription,
 ):
     pass
