@@ -1,6 +1,7 @@
 """``alphapulse audit anchors``: what others gave for our checkpoints, and what it proves."""
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ def anchors(
     witness_key: Annotated[
         bool, typer.Option("--witness-key", help="Show the keys of the file witnesses, made now if need be.")
     ] = False,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the listed receipts into this folder, for other programs.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a receipt.")] = False,
 ) -> None:
     """List what anchors gave for checkpoints, the newest first, and how far each one is.
@@ -35,7 +39,7 @@ def anchors(
         _show_keys(as_json)
         return
     failed = asyncio.run(_anchored_now(as_json)) if now else False
-    asyncio.run(_list(last, as_json))
+    asyncio.run(_list(last, write, as_json))
     if failed:
         raise typer.Exit(1)
 
@@ -71,9 +75,10 @@ async def _anchored_now(as_json: bool) -> bool:
     return any(isinstance(outcome, Exception) for outcome in outcomes.values())
 
 
-async def _list(last: int, as_json: bool) -> None:
+async def _list(last: int, write: Path | None, as_json: bool) -> None:
     from alphapulse.cli.console import say_json, say_table
     from alphapulse.domain.provenance.anchor_names import parse_anchors
+    from alphapulse.processes.anchor_files import write_receipts
     from alphapulse.processes.anchor_history import newest_receipts, standings
     from alphapulse.processes.wiring import sealed_log
     from alphapulse.settings import load
@@ -84,6 +89,7 @@ async def _list(last: int, as_json: bool) -> None:
         newest = await seals.sealed()
         receipts = await newest_receipts(seals, last)
         known = await standings(seals, configured)
+        files = await write_receipts(seals, receipts, write) if write else []
     if as_json:
         for receipt in receipts:
             say_json(_facts(receipt))
@@ -95,6 +101,8 @@ async def _list(last: int, as_json: bool) -> None:
     size = newest.size if newest else 0
     for name in configured:
         sys.stdout.write(f"{name}: {_behind(known[name], size)}\n")
+    for path in files:
+        sys.stdout.write(f"wrote {path}\n")
 
 
 def _behind(standing: Any, size: int) -> str:

@@ -22,6 +22,8 @@ from alphapulse.domain.provenance.sealing import Receipt, Tree, seal
 from alphapulse.processes.run import run_roles
 from alphapulse.processes.wiring import ROLES, wanted_roles
 from alphapulse.settings import SettingsError, load
+from tests.adapters.anchors.authorities import make_authority, openssl_verifies
+from tests.adapters.anchors.servers import serving
 from tests.adapters.store.events import run_of
 
 Run = Callable[..., Result]
@@ -115,6 +117,29 @@ async def test_a_promise_is_listed_as_one(alphapulse: Run, environment: dict[str
         await seals.keep(Receipt(size=5, anchor="ots:https://x", kind=OTS, time=None, data=b"?"))
     said = await asyncio.to_thread(alphapulse, "audit", "anchors", "--json")
     assert json.loads(said.output)["state"].startswith("damaged: it ends at byte 1")
+
+
+async def test_receipts_are_written_as_other_programs_read_them(
+    alphapulse: Run, environment: dict[str, str], tmp_path: Path
+):
+    await sealed(environment, 5)
+    authority = make_authority(tmp_path / "tsa")
+    async with serving(authority) as url:
+        anchors = f"{environment['ALPHAPULSE_ANCHORS']},rfc3161:{url}/tsr|{authority.roots}"
+        words = ("audit", "anchors", "--now", "--write", tmp_path / "out")
+        said = await asyncio.to_thread(alphapulse, *words, ALPHAPULSE_ANCHORS=anchors)
+    assert said.exit_code == 0, said.output
+    written = {
+        path.name.partition("-")[2].partition(".")[2] or path.name: path
+        for path in (tmp_path / "out").iterdir()
+    }
+    assert set(written) == {"5.note", "tsr", "cosigned.note"}
+    note = written["5.note"].read_bytes()
+    assert openssl_verifies(tmp_path, written["tsr"].read_bytes(), note, authority.roots)
+    assert written["cosigned.note"].read_bytes().startswith(note)
+    assert len(parse_note(written["cosigned.note"].read_text()).signatures) == 2
+    again = await asyncio.to_thread(alphapulse, *words[:2], *words[3:])
+    assert again.output.count("wrote ") == 3
 
 
 async def test_without_anchors_it_says_how_to_have_some(alphapulse: Run, environment: dict[str, str]):
