@@ -23,7 +23,7 @@ from alphapulse.domain.market.columns import BarColumns, TradeColumns
 from alphapulse.domain.market.events import BarsObserved, FeedConnected, TradesObserved
 from alphapulse.domain.market.fundamentals import FundingColumns, FundingObserved
 from alphapulse.domain.market.instrument import Instrument
-from alphapulse.domain.ports import NewEvent
+from alphapulse.domain.ports import EventStore, NewEvent
 from alphapulse.domain.provenance.merkle import Frontier
 from alphapulse.domain.provenance.notes import NoteKey
 from alphapulse.domain.provenance.sealing import MAX_LEAVES_A_SEAL, Tree, grown, seal
@@ -53,15 +53,8 @@ class World:
         return self.signer.key
 
     async def append(self, events: Sequence[Any], *, actor: str = "system") -> None:
-        """Record domain events, each in its stream, each with a cause where it follows from another."""
-        versions: dict[str, int] = {}
-        new: list[NewEvent] = []
-        for event in events:
-            stream = stream_of(event)
-            versions[stream] = versions.get(stream, await self.store.version(stream)) + 1
-            new.append(codec.new_event(stream, versions[stream], event, actor=actor))
-        for at in range(0, len(new), 100):
-            await self.store.append(new[at : at + 100])
+        """Record domain events, each in its stream."""
+        await append(self.store, events, actor=actor)
 
     async def seal(self) -> None:
         """Seal all that is not yet, ``each`` events at a time."""
@@ -89,7 +82,7 @@ async def sealed_log(
     world = World(
         store, MemorySeals(store.leases), signer, Tree(Frontier(), 0, {}), random.Random(seed), each
     )
-    await _story(world, events, seed, rows)
+    await tell_story(store, events=events, seed=seed, rows=rows)
     await world.seal()
     return world
 
@@ -113,41 +106,53 @@ def stream_of(event: Any) -> str:
             return decision_events.stream_of(event)
 
 
-async def _story(world: World, events: int, seed: int, rows: int) -> None:
+async def append(store: EventStore, events: Sequence[Any], *, actor: str = "system") -> None:
+    """Record domain events, each in its stream."""
+    versions: dict[str, int] = {}
+    new: list[NewEvent] = []
+    for event in events:
+        stream = stream_of(event)
+        versions[stream] = versions.get(stream, await store.version(stream)) + 1
+        new.append(codec.new_event(stream, versions[stream], event, actor=actor))
+    for at in range(0, len(new), 100):
+        await store.append(new[at : at + 100])
+
+
+async def tell_story(store: EventStore, *, events: int = 200, seed: int = 1, rows: int = 20) -> None:
     """A strategy is defined; then trades, bars, funding, and at times a decision, signal, outcome."""
     rng = np.random.default_rng(seed)
-    await world.append([FeedConnected(venue="test", symbol="BTC_USD", time=START)], actor="feeder")
-    await world.append([decision_events.like_sample("strategy.defined.v1", name=STRATEGY)], actor="alice")
+    await append(store, [FeedConnected(venue="test", symbol="BTC_USD", time=START)], actor="feeder")
+    await append(store, [decision_events.like_sample("strategy.defined.v1", name=STRATEGY)], actor="alice")
     number = minute = issued = 0
-    while await world.store.head() < events:
+    while await store.head() < events:
         minute += 1
-        await world.append([trades(rng, minute, rows), bars(rng, minute, 5)], actor="feeder")
+        await append(store, [trades(rng, minute, rows), bars(rng, minute, 5)], actor="feeder")
         if minute % 20 == 0:
-            await world.append([funding(rng, minute)], actor="feeder")
+            await append(store, [funding(rng, minute)], actor="feeder")
         if minute % 3 == 0:
             number += 1
             issued += number % 2
-            await _decide(world, number, issued if number % 2 else 0)
+            await _decide(store, number, issued if number % 2 else 0)
 
 
-async def _decide(world: World, number: int, signal: int) -> None:
+async def _decide(store: EventStore, number: int, signal: int) -> None:
     """A decision, and its signal and outcome where ``signal`` numbers one, caused by one another."""
     made = decision_events.decision(number, strategy=STRATEGY, verdict="issued" if signal else "refused")
-    first = (await world.store.read(await world.store.head() - 1)).records[0].envelope.event_id
-    cause = await _put(world, made, first, first)
+    first = (await store.read(await store.head() - 1)).records[0].envelope.event_id
+    cause = await _put(store, made, first, first)
     if signal:
-        cause = await _put(world, decision_events.issued(made, signal), cause, first)
+        cause = await _put(store, decision_events.issued(made, signal), cause, first)
     told = decision_events.outcome(made, won=number % 4 == 1, number=signal)
-    cause = await _put(world, told, cause, first)
+    cause = await _put(store, told, cause, first)
     if signal:
-        await _put(world, decision_events.closed(told), cause, first)
+        await _put(store, decision_events.closed(told), cause, first)
 
 
-async def _put(world: World, event: Any, cause: UUID, correlation: UUID) -> UUID:
+async def _put(store: EventStore, event: Any, cause: UUID, correlation: UUID) -> UUID:
     stream = stream_of(event)
-    version = await world.store.version(stream) + 1
+    version = await store.version(stream) + 1
     new = codec.new_event(stream, version, event, cause_id=cause, correlation_id=correlation, actor="decider")
-    await world.store.append([new])
+    await store.append([new])
     return new.envelope.event_id
 
 
