@@ -68,7 +68,7 @@ def test_a_command_writes_a_bundle_that_verifies_and_says_what_is_in_it(log: Log
     assert (found.verdict, found.faults) == ("VALID", [])
     script = tmp_path / "verify.py"
     script.write_bytes(reading.members(out)["verify.py"])
-    words = [sys.executable, "-I", script, out, "--key", str(log.signer.key), "--since", since]
+    words = [sys.executable, "-I", *map(str, (script, out, "--key", log.signer.key, "--since", since))]
     alone = subprocess.run(words, capture_output=True, text=True)
     assert (alone.returncode, alone.stdout.split("\n")[0]) == (0, "VALID")
 
