@@ -89,7 +89,7 @@ def test_every_page_has_a_size_that_its_cost_counts() -> None:
     }
     rows = {"candle", "candles", "events", "features", "indicators", "instruments", "regime", "trades"}
     detections = {"analysisSignals", "anomalies", "patterns"}
-    decisions = {"decisions", "outcomes", "signals", "equityCurve", "trials", "auditTrail"}
+    decisions = {"decisions", "outcomes", "signals", "equityCurve", "trials", "auditTrail", "trackRecord"}
     assert paged == rows | detections | decisions | {
         "complexEvents",
         "correlation",
