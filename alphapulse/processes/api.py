@@ -16,6 +16,7 @@ from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.adapters.store.seals import PostgresSeals
+from alphapulse.adapters.store.tiled_seals import TiledSeals
 from alphapulse.domain.provenance.export_job import ExportAsked, ExportMade, ExportTold
 from alphapulse.domain.provenance.notes import NoteKey
 from alphapulse.graphql.access import anyone, holder_of
@@ -100,7 +101,7 @@ async def open_services(
         yield Services(
             reads=reads,
             store=store,
-            seals=seals,
+            seals=TiledSeals(seals),
             decode=codec.decode,
             history=History(store, codec.decode),
             notices=notices,
