@@ -23,7 +23,13 @@ from rich.table import Table
 import benchmarks
 
 # Which modules make up a group; a module not named here is a group of its own.
-GROUPS = {"projections": "store", "importing": "store", "learned": "signals"}
+GROUPS = {
+    "projections": "store",
+    "importing": "store",
+    "learned": "signals",
+    "sealing": "provenance",
+    "audit_exports": "provenance",
+}
 
 
 def modules(only: list[str]) -> Iterator[str]:

@@ -51,16 +51,14 @@ class SealLimits:
     leaves: int = MAX_LEAVES_A_SEAL  # that many events are sealed at once
     interval_s: float = 1.0  # and fewer this long after the last seal
     lease_s: float = 5.0  # after a kill the next one waits so long
-    poll_s: float = 1.0  # longest wait for an event
+    poll_s: float = 0.1  # between looks for events
     backoff_s: tuple[float, float] = (0.05, 5.0)  # first and longest wait after a fault
 
     def __post_init__(self) -> None:
         if not 1 <= self.leaves <= MAX_LEAVES_A_SEAL:
             raise ValueError(f"a seal has 1 to {MAX_LEAVES_A_SEAL} leaves, not {self.leaves}")
-        if self.poll_s + self.interval_s > self.lease_s / 2:
-            raise ValueError(
-                f"waits of {self.poll_s} and {self.interval_s} s do not let a lease of {self.lease_s} s live"
-            )
+        if self.poll_s > self.lease_s / 3:
+            raise ValueError(f"looks every {self.poll_s} s do not keep a lease of {self.lease_s} s")
 
 
 DEFAULT_LIMITS = SealLimits()
@@ -100,6 +98,7 @@ class Sealer:
     _tree: Tree = field(default_factory=lambda: Tree(Frontier(), 0, {}))
     _pending: tuple[Seal, Tree] | None = None  # signed, and perhaps committed; and the tree after it
     _sealed_at: float = -math.inf
+    _was_full: bool = True
     _problem: str = ""
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -129,7 +128,8 @@ class Sealer:
                 await self._begin()
             while not stop.is_set():
                 if not await self._seal_next(await lease.renewed()):
-                    await self._wait(stop)
+                    # Not by notice: a busy log has hundreds a second, and we want to hear of one.
+                    await stoppable(stop, asyncio.sleep(self.limits.poll_s))
 
     async def _begin(self) -> None:
         """Read how far the log is sealed, and see that it is the tree that we know."""
@@ -160,14 +160,21 @@ class Sealer:
         return pending if (leaves.first, after) == (self._tree.size, self._tree.position) else None
 
     async def _next(self) -> tuple[Seal, Tree] | None:
-        position, most = self._tree.position, self.limits.leaves
-        events = await self._events(position, most)
-        if len(events) < most and not self._is_due() and await self.store.head() - position < most:
+        most = self.limits.leaves
+        was_full, self._was_full = self._was_full, False  # then there may be a backlog: no need to ask
+        if not was_full and not await self._is_time():
             return None
-        if not events:
+        events = await self._events(self._tree.position, most)
+        if not events or (was_full and len(events) < most and not self._is_due()):
             return None
+        self._was_full = len(events) == most
         salts = self.salts(SALT_BYTES * len(events))
         return sealed_next(self._tree, events, salts, self.signer.key.name, self.signer)
+
+    async def _is_time(self) -> bool:
+        """Whether there is an event, and the second is over since the last seal, or as many as one holds."""
+        waiting = await self.store.head() - self._tree.position
+        return waiting >= self.limits.leaves or (waiting > 0 and self._is_due())
 
     async def _events(self, after: int, most: int) -> Sequence[Preimage]:
         if found := await self.seals.ahead(after, most):
@@ -176,14 +183,6 @@ class Sealer:
 
     def _is_due(self) -> bool:
         return _now() >= self._sealed_at + self.limits.interval_s
-
-    async def _wait(self, stop: asyncio.Event) -> None:
-        """Until there is an event, and the second since the last seal is over or as many as a seal holds."""
-        position = self._tree.position
-        await stoppable(stop, self.store.changed(position, self.limits.poll_s))
-        if not self._is_due() and not stop.is_set():
-            left = self._sealed_at + self.limits.interval_s - _now()
-            await stoppable(stop, self.store.changed(position + self.limits.leaves - 1, left))
 
     def _report(self) -> None:
         if self._problem:

@@ -136,7 +136,7 @@ async def test_a_sealer_goes_on_where_the_last_one_stopped(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    "limits", [{"leaves": 0}, {"leaves": 1_001}, {"interval_s": 3.0}, {"lease_s": 2.0}], ids=str
+    "limits", [{"leaves": 0}, {"leaves": 1_001}, {"poll_s": 2.0}, {"lease_s": 0.2}], ids=str
 )
 def test_limits_that_cannot_hold_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"leaves|lease"):
