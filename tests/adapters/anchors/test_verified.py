@@ -1,5 +1,7 @@
 """The verifier's own reading of anchors, with the standard library alone, against what real ones gave."""
 
+import asyncio
+import base64
 import os
 import random
 import subprocess
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder, decode_timestamp_response
 
 from alphapulse.adapters.provenance.anchor_file import FileWitness, open_witness
@@ -87,6 +90,20 @@ async def test_a_cosignature_of_something_else_is_refused():
     short = str(cosign(text, signer, 9).__class__("w", signer.key.id, b"x" * 64)).encode()
     with pytest.raises(AnchorRefused, match="no cosignature"):
         check_anchor(in_bundle(replace(good, data=short), sealed), [key])
+
+
+async def test_openssl_checks_a_cosignature_as_the_docs_say(tmp_path: Path):
+    log, signer = await sealed_log(), KeySigner("w", os.urandom(32))
+    text = parse_note((await log.grow(3)).note).text
+    value = base64.b64decode(str(cosign(text, signer, 9)).split(" ")[2])
+    public = Ed25519PublicKey.from_public_bytes(signer.key.public)
+    (tmp_path / "KEY").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    (tmp_path / "SIGNATURE").write_bytes(value[-64:])
+    command = "openssl pkeyutl -verify -rawin -pubin -inkey KEY -in MESSAGE -sigfile SIGNATURE".split()
+    for message, is_good in ((text, True), (text + "x", False)):
+        (tmp_path / "MESSAGE").write_text(f"cosignature/v1\ntime 9\n{message}")
+        done = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, capture_output=True, timeout=30)
+        assert (done.returncode == 0) is is_good
 
 
 async def test_a_bundle_that_says_another_time_than_its_anchor_is_refused():
