@@ -99,7 +99,19 @@ async def test_openssl_checks_a_cosignature_as_the_docs_say(tmp_path: Path):
     public = Ed25519PublicKey.from_public_bytes(signer.key.public)
     (tmp_path / "KEY").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     (tmp_path / "SIGNATURE").write_bytes(value[-64:])
-    command = "openssl pkeyutl -verify -rawin -pubin -inkey KEY -in MESSAGE -sigfile SIGNATURE".split()
+    command = [
+        "openssl",
+        "pkeyutl",
+        "-verify",
+        "-rawin",
+        "-pubin",
+        "-inkey",
+        "KEY",
+        "-in",
+        "MESSAGE",
+        "-sigfile",
+        "SIGNATURE",
+    ]
     for message, is_good in ((text, True), (text + "x", False)):
         (tmp_path / "MESSAGE").write_text(f"cosignature/v1\ntime 9\n{message}")
         done = await asyncio.to_thread(subprocess.run, command, cwd=tmp_path, capture_output=True, timeout=30)
