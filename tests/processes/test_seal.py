@@ -5,6 +5,7 @@ Rules that need no real server run on both twins; kills are in tests/crash.
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from alphapulse.domain.provenance.notes import BadNote
 from alphapulse.domain.provenance.sealing import Seal
 from alphapulse.processes.seal import NotOurTree, SealLimits, Seals, load_tree
 from tests.adapters.store.events import event, run_of
+from tests.launch import ROOT
 from tests.processes.sealing import ORIGIN, SIGNER, assert_whole_tree, sealing
 from tests.servers import TEMPLATE, make_template
 
@@ -403,3 +405,21 @@ async def test_a_tree_that_is_not_what_was_signed_stops_with_both_roots(
         with pytest.raises(NotOurTree, match=f"3 leaves with root {last.root.hex()}, .* 3 with root"):
             async with sealing(world.store, world.seals, world.leases, tmp_path) as running:
                 await running.until(lambda _: False)
+
+
+async def test_a_log_begun_anew_as_the_docs_say_is_sealed_from_its_first_event(
+    database_url: str, tmp_path: Path
+) -> None:
+    (statements,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "sealing.md").read_text(), re.DOTALL)
+    other = KeySigner("example.org/second", b"2" * 32)
+    async with postgres_world(database_url, tmp_path) as world:
+        await world.store.append(run_of("a", 1, 300))
+        async with sealing(world.store, world.seals, world.leases, tmp_path) as running:
+            await running.sealed(300)
+        with psycopg.connect(database_url, autocommit=True) as db:
+            db.execute(statements)
+        async with sealing(world.store, world.seals, world.leases, tmp_path, signer=other) as running:
+            await running.sealed(300)
+        assert await asyncio.to_thread(assert_whole_tree, database_url, other.key) == 300
+        with psycopg.connect(database_url) as db, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.execute("DELETE FROM log_seals")
