@@ -17,7 +17,7 @@ from alphapulse.adapters.verifier.single import verify_proof
 from alphapulse.adapters.verifier.watching import Watcher
 
 WRONGLY_CALLED = 2
-_HELP = """Verify a bundle, or the proof of one event: what is here was sealed in the log, whole and unchanged.
+_HELP = """Verify a bundle, or the proof of one event: what is here was sealed, and is unchanged.
 Exit code 0: VALID; 1: INVALID; 3: VALID BUT INCOMPLETE; 2: wrongly called."""
 MAX_PROOF_BYTES = 1 << 26
 _PROGRESS_BYTES = 1 << 24
