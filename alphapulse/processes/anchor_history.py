@@ -41,8 +41,10 @@ class Standing:
             self.pending[at] = settled
 
 
-async def standings(log: SealedLog, names: Collection[str]) -> Mapping[str, Standing]:
-    """How far the anchors of ``names`` are.
+async def standings(
+    log: SealedLog, names: Collection[str], *, most_pending: int = 1_000
+) -> Mapping[str, Standing]:
+    """How far the anchors of ``names`` are, with the newest ``most_pending`` receipts that have not settled.
 
     Looks back from the newest checkpoint until each has a receipt and no more pending ones turn up, through a
     million receipts at most: an anchor of which nothing was found begins anew, which does no harm.
@@ -52,8 +54,8 @@ async def standings(log: SealedLog, names: Collection[str]) -> Mapping[str, Stan
     """
     found = {name: Standing() for name in names}
     async for window in _windows(log):
-        is_pending = _take(found, [receipt for receipt in window if receipt.anchor in found])
-        if not is_pending and all(standing.size for standing in found.values()):
+        more = _take(found, [receipt for receipt in window if receipt.anchor in found], most_pending)
+        if not more and all(standing.size for standing in found.values()):
             break
     return found
 
@@ -85,17 +87,19 @@ async def _windows(log: SealedLog) -> AsyncIterator[Sequence[Receipt]]:
         hi, width = lo - 1, 2 * width
 
 
-def _take(found: Mapping[str, Standing], window: Sequence[Receipt]) -> bool:
-    """Add what ``window``, older than all before, says; whether something in it has not settled."""
+def _take(found: Mapping[str, Standing], window: Sequence[Receipt], most_pending: int) -> bool:
+    """Add what ``window``, older than all before, says; whether older pending ones may be of use."""
     settled = {(receipt.anchor, receipt.size) for receipt in window if is_settled(receipt)}
     latest: dict[tuple[str, int], Receipt] = {}
     for receipt in window:  # of one size the last counts: it was upgraded
         found[receipt.anchor].size = max(found[receipt.anchor].size, receipt.size)
         latest[receipt.anchor, receipt.size] = receipt
-    pending = [receipt for key, receipt in latest.items() if key not in settled]
+    has_more = False
     for name, standing in found.items():
-        standing.pending[:0] = [receipt for receipt in pending if receipt.anchor == name]
-    return bool(pending)
+        pending = [receipt for key, receipt in latest.items() if key[0] == name and key not in settled]
+        standing.pending = [*pending, *standing.pending][-most_pending:]
+        has_more |= bool(pending) and len(standing.pending) < most_pending
+    return has_more
 
 
 async def _pages(log: SealedLog, lo: int, hi: int) -> AsyncIterator[Sequence[Receipt]]:

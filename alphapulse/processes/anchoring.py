@@ -40,7 +40,7 @@ LEASE = "anchor"
 class AnchorLimits:
     interval_s: float = 300.0  # between two checkpoints shown to one anchor
     timeout_s: float = 60.0  # for one checkpoint, with every question that it takes
-    tries: int = 3  # for one checkpoint; then the interval is waited for
+    tries: int = 3  # for one checkpoint, and failures at settling; then the interval is waited for
     settle_s: float = 600.0  # between two looks at what has not settled
     settled_at_once: int = 20  # of one anchor, in one look
     pending: int = 1_000  # of one anchor; beyond, the oldest are left as they are
@@ -140,15 +140,24 @@ class Anchoring:
         self._anchored_at = _now()
 
     async def _settle(self) -> None:
-        """Ask about some of what has not settled."""
-        self._settled_at = _now()
+        """Ask about some of what has not settled; not much longer where several fail."""
+        self._settled_at, failures = _now(), 0
         self._forget_oldest()
         for receipt in self.standing.next_pending(self.limits.settled_at_once):
+            if failures == self.limits.tries:
+                return
             try:
                 async with asyncio.timeout(self.limits.timeout_s):
                     settled = await self.anchor.settle(receipt)
-            except (AnchorFailed, TimeoutError) as error:
-                log.warning("anchor %s, %d leaves: %s", self.anchor.name, receipt.size, error)
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                failures += 1
+                is_ours = not isinstance(error, AnchorFailed | TimeoutError)
+                told = (self.anchor.name, receipt.size, error)
+                log.warning(
+                    "anchor %s, %d leaves do not settle: %s", *told, exc_info=error if is_ours else None
+                )
                 continue
             if settled is not None:
                 await self.seals.keep(settled)
@@ -227,17 +236,21 @@ async def _held(
     async with lease.held(stop), asyncio.TaskGroup() as tasks:
         if stop.is_set():
             return
-        known = await standings(seals, [anchor.name for anchor in anchors])
-        works = [
-            Anchoring(seals=seals, anchor=anchor, standing=known[anchor.name], limits=limits)
-            for anchor in anchors
-        ]
+        works = await _works(seals, anchors, limits)
         at_work = [tasks.create_task(work.follow()) for work in works]
         while not stop.is_set():
             await lease.renewed()
             await stoppable(stop, asyncio.sleep(limits.lease_s / 6))
         for task in at_work:  # an answer that comes no more is asked for again after the next start
             task.cancel()
+
+
+async def _works(seals: Seals, anchors: Sequence[Anchor], limits: AnchorLimits) -> Sequence[Anchoring]:
+    known = await standings(seals, [anchor.name for anchor in anchors], most_pending=limits.pending)
+    return [
+        Anchoring(seals=seals, anchor=anchor, standing=known[anchor.name], limits=limits)
+        for anchor in anchors
+    ]
 
 
 async def anchor_once(
@@ -248,11 +261,7 @@ async def anchor_once(
     Raises:
         StoreUnavailable: see SealedLog.
     """
-    known = await standings(seals, [anchor.name for anchor in anchors])
-    works = [
-        Anchoring(seals=seals, anchor=anchor, standing=known[anchor.name], limits=limits)
-        for anchor in anchors
-    ]
+    works = await _works(seals, anchors, limits)
     outcomes = await asyncio.gather(*(work.once() for work in works), return_exceptions=True)
     found: dict[str, Receipt | Exception | None] = {}
     for anchor, outcome in zip(anchors, outcomes, strict=True):

@@ -246,8 +246,28 @@ async def test_beyond_the_limit_of_pending_ones_the_oldest_are_left(caplog: pyte
         work = Anchoring(seals=log.seals, anchor=anchor, standing=standing, limits=limits)
         with caplog.at_level(logging.WARNING):
             await work._settle()
-    assert [receipt.size for receipt in standing.pending] == [3, 4]
+        assert [receipt.size for receipt in standing.pending] == [3, 4]
+        few = (await standings(log.seals, ["ots"], most_pending=3))["ots"]
+    assert [receipt.size for receipt in few.pending] == [2, 3, 4]
     assert "4 receipts have not settled; the oldest 2 are not asked about" in caplog.text
+
+
+async def test_settling_ends_for_now_after_three_failures_whatever_they_are(caplog: pytest.LogCaptureFixture):
+    log, asked = await sealed_log(), list[int]()
+
+    class Broken(OtsAnchor):
+        async def settle(self, receipt: Receipt) -> Receipt | None:
+            asked.append(receipt.size)
+            raise ZeroDivisionError("our own fault") if len(asked) % 2 else AnchorFailed("away")
+
+    pending = [Receipt(size=size, anchor="ots", kind="ots", time=None, data=b"") for size in range(1, 9)]
+    standing = Standing(size=8, pending=pending)
+    work = Anchoring(seals=log.seals, anchor=Broken(name="ots", url=""), standing=standing, limits=FAST)
+    with caplog.at_level(logging.WARNING):
+        await work._settle()
+    assert asked == [1, 2, 3]
+    assert "anchor ots, 2 leaves do not settle: away" in caplog.text
+    assert "ZeroDivisionError: our own fault" in caplog.text
 
 
 async def test_a_calendar_that_fails_to_settle_is_said_and_asked_again(caplog: pytest.LogCaptureFixture):
