@@ -1,4 +1,4 @@
-"""Commit, then reveal: what an open signal says is in no bundle before its time, and later as it was sealed."""
+"""Commit, then reveal: what an open signal says is in no bundle before its time, then as it was sealed."""
 
 import asyncio
 import json
