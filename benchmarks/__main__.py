@@ -27,6 +27,7 @@ GROUPS = {
     "projections": "store",
     "importing": "store",
     "learned": "signals",
+    "proofs": "provenance",
     "sealing": "provenance",
     "audit_exports": "provenance",
 }

@@ -323,6 +323,27 @@ async def test_checkpoints_are_found_by_size_and_by_position(world: World) -> No
     assert [found and found.size for found in by_position] == [None, None, 3, 3, 7, 7, 10, 10]
 
 
+async def test_checkpoints_follow_a_size_in_order_up_to_a_limit(world: World) -> None:
+    await world.append(100)
+    for count in (30, 20, 50):
+        await world.seal(count)
+    sizes = [each.size for each in await world.seals.checkpoints(0, limit=10)]
+    assert sizes == [30, 50, 100]
+    assert [each.size for each in await world.seals.checkpoints(30, limit=1)] == [50]
+    assert [each.size for each in await world.seals.checkpoints(31, limit=10)] == [50, 100]
+    assert await world.seals.checkpoints(100, limit=10) == await world.seals.checkpoints(2**64, limit=1) == []
+    (last,) = await world.seals.checkpoints(99, limit=1)
+    assert last == await world.seals.sealed()
+
+
+async def test_a_part_of_leaves_is_what_is_read_of_it(world: World) -> None:
+    await world.append(100)
+    await world.seal()
+    leaves = await world.seals.leaves(20, 90)
+    for lo, hi in ((20, 90), (20, 20), (33, 57), (89, 90)):
+        assert leaves.part(lo, hi) == await world.seals.leaves(lo, hi)
+
+
 async def test_receipts_are_kept_once_and_found_by_size(world: World) -> None:
     await world.append(10)
     for count in (3, 4):

@@ -145,8 +145,7 @@ class TreeCheck:
                 there
             )
         grown = self.frontier.copy()
-        for each in hashes:
-            grown.append(each)
+        grown.extend(hashes)
         self.frontier = None
         given = f"leaves {first} to {grown.size - 1} give {grown.root().hex()}, signed is {root.hex()}"
         detail = f"{given}; roots of what follows were not compared"
@@ -155,13 +154,14 @@ class TreeCheck:
     def _is(self, hashes: Sequence[bytes], root: bytes) -> bool:
         """Whether the tree with ``hashes`` has ``root``; if so it is grown by them."""
         assert self.frontier is not None
-        grown, completed = self.frontier.copy(), list[tuple[Node, bytes]]()
-        for each in hashes:
-            completed += [(n, h) for n, h in grown.append(each) if not n.level % TILE_LEVELS]
+        grown = self.frontier.copy()
+        completed = grown.extend(hashes)
         if grown.root() != root:
             return False
         self.frontier = grown
-        self.nodes.update(completed)
+        for level, first, row in completed:
+            if not level % TILE_LEVELS:
+                self.nodes.update((Node(level, number), value) for number, value in enumerate(row, first))
         return True
 
 
