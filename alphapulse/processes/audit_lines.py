@@ -1,6 +1,6 @@
 """Reads the log for an export: the selected events with their leaves, and the nodes of all between them."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from alphapulse.adapters.provenance.decoded import decoded
@@ -17,9 +17,9 @@ _NODES_AT_ONCE = 4_000
 
 
 class Batch(NamedTuple):
-    """Lines in a row; with them everything up to position ``scanned_to`` is told."""
+    """Lines in a row, made as they are taken; with them everything up to position ``scanned_to`` is told."""
 
-    lines: Sequence[Line]
+    lines: Iterable[Line]
     scanned_to: int
 
 
@@ -99,14 +99,12 @@ def _joined(
     between: Sequence[tuple[int, int]],
     nodes: Mapping[Node, bytes],
     withheld: Withheld,
-) -> Sequence[Line]:
+) -> Iterator[Line]:
     before = {hi: lo for lo, hi in between}
-    lines: list[Line] = []
     for place in places:
         if place.leaf in before:
-            lines.append(gap_line(before[place.leaf], place.leaf, nodes))
-        lines.append(_event(place, withheld))
-    return lines
+            yield gap_line(before[place.leaf], place.leaf, nodes)
+        yield _event(place, withheld)
 
 
 def _event(place: Place, withheld: Withheld) -> EventLine:

@@ -1,7 +1,7 @@
 """How far an export is, and the parts in which its lines go to disk."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ from alphapulse.domain.provenance.selection import Selection
 from alphapulse.processes.audit_anchors import Anchored, Useful
 
 MAX_EVENTS_A_PART = 10_000
-MAX_BYTES_A_PART = 16_000_000
+MAX_BYTES_A_PART = 8_000_000
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class Standing(msgspec.Struct, kw_only=True):
 
 
 class Parts:
-    """Takes lines; packs every 10,000 events, or 16 MB, while the next are being read."""
+    """Takes lines; packs every 10,000 events, or 8 MB, while the next are being read."""
 
     def __init__(self, work: Partial, standing: Standing, useful: Useful) -> None:
         self._work, self._standing = work, standing
@@ -69,7 +69,7 @@ class Parts:
     def packed_bytes(self) -> int:
         return sum(part.packed for part in self._standing.parts)
 
-    async def add(self, lines: Sequence[Line]) -> None:
+    async def add(self, lines: Iterable[Line]) -> None:
         """A part ends behind an event, so parts are the same wherever reading began."""
         for line in lines:
             self._text += self._encode(line)

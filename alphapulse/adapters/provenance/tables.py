@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 COLUMNS = (
     *("leaf", "position", "id", "stream", "version", "name", "recorded_at", "event_time"),
@@ -21,24 +19,7 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GAP = b'{"gap"'
-_SCHEMA = pa.schema(
-    [
-        ("leaf", pa.int64()),
-        ("position", pa.int64()),
-        ("id", pa.string()),
-        ("stream", pa.string()),
-        ("version", pa.int64()),
-        ("name", pa.string()),
-        ("recorded_at", pa.timestamp("us", tz="UTC")),
-        ("event_time", pa.int64()),  # ns; Parquet's own times end in 2262
-        ("cause", pa.string()),
-        ("correlation", pa.string()),
-        ("actor", pa.string()),
-        ("trace", pa.string()),
-        ("hash", pa.string()),
-        ("event", pa.string()),
-    ]
-)
+_NUMBERS = ("leaf", "position", "version", "event_time")  # times of events are ns: Parquet's end in 2262
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -105,10 +86,15 @@ def _cells(row: Row) -> Sequence[object]:
 
 def write_parquet(path: Path, parts: Iterable[bytes]) -> None:
     """A row group for each part."""
-    with pq.ParquetWriter(path, _SCHEMA, compression="zstd") as writer:
+    import pyarrow as pa  # 30 MB that no other export needs
+    import pyarrow.parquet as pq
+
+    types = {name: pa.int64() if name in _NUMBERS else pa.string() for name in COLUMNS}
+    schema = pa.schema({**types, "recorded_at": pa.timestamp("us", tz="UTC")})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for part in parts:
             if rows := list(rows_of(part)):
-                writer.write_table(pa.table(_columns(rows), schema=_SCHEMA), row_group_size=len(rows))
+                writer.write_table(pa.table(_columns(rows), schema=schema), row_group_size=len(rows))
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, Any]:
