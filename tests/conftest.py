@@ -83,7 +83,7 @@ def shared_nats() -> Iterator[NatsServer]:
 @pytest.fixture
 def nats_url(shared_nats: NatsServer) -> Iterator[str]:
     yield shared_nats.url
-    asyncio.run(_remove_streams(shared_nats.url))
+    asyncio.run(remove_streams(shared_nats.url))
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def nats(open_directory: Path) -> Iterator[NatsServer]:
         yield server
 
 
-async def _remove_streams(url: str) -> None:
+async def remove_streams(url: str) -> None:
     connection = await nats_client.connect(url)
     jetstream = connection.jetstream()
     for stream in await jetstream.streams_info():

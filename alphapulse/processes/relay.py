@@ -143,10 +143,22 @@ class Relay:
         async with aclosing(self._pages(tail.position, stop)) as pages:
             async for records in pages:
                 await self._hold()
+                if not records:
+                    await self._check_end(tail)
                 for window in self._windows(records):
                     tail = await self._publish(window, tail)
                     await self._hold()
                 await self._report(tail)
+
+    async def _check_end(self, tail: Tail) -> None:
+        """A quiet log publishes nothing that a stream which shrank meanwhile would refuse: look there.
+
+        Raises:
+            WrongSequence: the stream does not end at ``tail``.
+        """
+        end = await self.bus.end()
+        if end.sequence != tail.sequence or (tail.epoch and end.message is None):
+            raise WrongSequence(f"the stream ends at {end.sequence}, where message {tail.sequence} was last")
 
     def _windows(self, records: Sequence[StoredRecord]) -> Iterator[Sequence[StoredRecord]]:
         """``records`` in windows of bounded size; it may change while they are published."""

@@ -19,6 +19,7 @@ from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.ports import Bus, BusUnavailable, EventStore, Leases, Message, WrongSequence
 from alphapulse.processes.relay import LogMismatch, resync
 from tests.adapters.store.events import event, run_of
+from tests.conftest import remove_streams
 from tests.processes.relaying import QUICK, assert_exact, caught_up, relaying, whole_log, whole_stream
 
 
@@ -215,6 +216,32 @@ async def test_a_lost_stream_is_filled_again_as_a_new_epoch() -> None:
         await caught_up(store, bus)
     await assert_exact(store, bus)
     assert (await bus.read(0, limit=1))[0].sequence > before
+
+
+@pytest.mark.parametrize("kept", [0, 20])
+async def test_a_stream_that_shrinks_while_the_log_is_quiet_is_filled_again(kept: int) -> None:
+    """No event comes that would be refused: the relay looks at the stream's end by itself, now and again."""
+    store, bus = MemoryEventStore(), MemoryBus()
+    await store.append(run_of("a", 1, 50))
+    async with relaying(store, bus, store.leases):
+        await caught_up(store, bus)
+        if kept:
+            bus.restore((await whole_stream(bus))[:kept])
+        else:
+            bus.lose()
+        await caught_up(store, bus, timeout_s=10)
+    await assert_exact(store, bus)
+
+
+async def test_a_real_stream_that_is_removed_while_the_log_is_quiet_is_filled_again(nats_url: str) -> None:
+    store, bus = MemoryEventStore(), JetStreamBus(NatsOptions(servers=(nats_url,)))
+    await store.append(run_of("a", 1, 50))
+    async with relaying(store, bus, store.leases):
+        await caught_up(store, bus)
+        await remove_streams(nats_url)
+        await caught_up(store, bus, timeout_s=20)
+    await assert_exact(store, bus)
+    await bus.close()
 
 
 async def test_a_stream_restored_from_an_old_copy_goes_on_in_its_epoch_with_the_same_sequences() -> None:
