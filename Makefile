@@ -12,7 +12,7 @@ endif
 # Every program we start imports a few hundred modules of ours: compiled once and kept, not each time anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup compiled demo up test test-feast test-long check format bench lock clean help
+.PHONY: setup compiled demo up test test-feast test-long simulate check format bench lock clean help
 
 help:  ## what each target does
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ up: setup  ## run the whole stack until Ctrl-C
 
 test: setup $(VENV)/.compiled  ## every test but the long ones
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal -m "not long" $(ARGS)
+
+simulate: setup  ## seeded schedules of faults: make simulate SEEDS=1000 FROM=0 [TRACE=1] [RECORD=1]
+	$(PY) -m tests.simulation $(or $(SEEDS),200) $(or $(FROM),0) $(if $(TRACE),--trace) $(if $(RECORD),--record)
 
 # Feast wants an older pandas: an environment of its own, used by one test through a subprocess.
 .venv-feast/.installed: requirements-feast.lock
