@@ -52,7 +52,11 @@ async def test_what_four_anchors_gave_is_verified_with_the_standard_library(
     world: World, tmp_path: Path
 ) -> None:
     (folder := tmp_path / "witness").mkdir()
-    authority, calendar, witness = make_authority(tmp_path / "tsa"), Calendar(), witness_for(world.key)
+    authority, calendar, witness = (
+        make_authority(tmp_path / "tsa", "p384", 6),
+        Calendar(),
+        witness_for(world.key),
+    )
     async with serving(authority) as tsa, serving(calendar) as cal, serving(witness) as remote:
         calendar.uri = cal
         anchors = [

@@ -19,8 +19,8 @@ from rfc3161_client import (
 
 from alphapulse.adapters.provenance.http import TIMEOUT_S, Answer, ask
 from alphapulse.adapters.verifier.der import der_of
+from alphapulse.adapters.verifier.timestamps import stamp_of
 from alphapulse.domain.provenance.anchors import RFC3161, AnchorFailed, ProofFrom
-from alphapulse.domain.provenance.leaf import microseconds
 from alphapulse.domain.provenance.sealing import Receipt, Sealed
 
 _SHA256 = x509.ObjectIdentifier("2.16.840.1.101.3.4.2.1")
@@ -32,7 +32,7 @@ _REPLY = "application/timestamp-reply"
 
 @dataclass(slots=True, kw_only=True)
 class Rfc3161Anchor:
-    """``url`` is asked itself. Without ``roots``, what its signature is worth is for who verifies later."""
+    """``url`` is asked itself. Without ``roots``, whose signature it is, is for who verifies later."""
 
     name: str
     url: str
@@ -61,7 +61,7 @@ class Rfc3161Anchor:
         _check_info(response, request, message)
         if self.roots is not None:
             _check_signature(response, request, message, self.roots)
-        return microseconds(response.tst_info.gen_time)
+        return stamp_of(answer.body, message).time  # what verifiers will read; this client cuts it to seconds
 
 
 def _in_order(answer: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,16 @@ def openssl_verifies(folder: Path, response: bytes, message: bytes, roots: Path)
     (folder / "message").write_bytes(message)
     command = ("openssl", "ts", "-verify", "-in", "response.tsr", "-data", "message", "-CAfile", str(roots))
     return subprocess.run(command, cwd=folder, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+def openssl_tells(folder: Path, response: bytes) -> str:
+    """The time in ``response`` as ``openssl ts`` prints it, the day as numbers."""
+    (folder / "response.tsr").write_bytes(response)
+    command = ("openssl", "ts", "-reply", "-in", "response.tsr", "-text")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=True)
+    line = next(line for line in done.stdout.splitlines() if line.startswith("Time stamp: "))
+    month, day, clock, year, _ = line.removeprefix("Time stamp: ").split()
+    return f"{datetime.strptime(f'{year} {month} {day} +0000', '%Y %b %d %z'):%Y-%m-%d} {clock}"
 
 
 def _openssl(folder: Path, *words: str) -> None:
