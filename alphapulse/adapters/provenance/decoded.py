@@ -101,11 +101,11 @@ def _digits(column: NDArray[Any]) -> str:
 def _decimals(column: NDArray[Any], places: int) -> str:
     if not places:
         return _digits(column)
-    # Nearly all are long enough and above zero: cutting a text in two costs a third of what formatting does.
-    texts = [
-        f"{text[:-places]}.{text[-places:]}" if len(text) > places and value >= 0 else decimal(value, places)
-        for value, text in [(value, str(value)) for value in column.tolist()]
-    ]
+    if column.min() < 0:
+        texts = [decimal(value, places) for value in column.tolist()]
+    else:  # cutting a text in two costs a third of what formatting does
+        digits = [str(value).zfill(places + 1) for value in column.tolist()]
+        texts = [f"{text[:-places]}.{text[-places:]}" for text in digits]
     return '["' + '","'.join(texts) + '"]'
 
 
