@@ -52,7 +52,7 @@ def demo(
             os.chmod(folder, 0o755)  # noqa: PTH101, S103  the servers' user has to pass; what is inside is closed
         console.print("[bold]1. Start[/] PostgreSQL, nats-server, relay, projections and API")
         stack = after.enter_context(_timed(console, lambda: running_stack(folder.absolute(), port)))
-        asyncio.run(_show(console, stack, files, trades, _pictures(data_dir)))
+        asyncio.run(_show(console, stack, files, trades, _pictures(data_dir).absolute()))
         if stays:
             _stay(console, stack)
 
@@ -91,6 +91,7 @@ async def _show(console: "Console", stack: "Stack", files: Any, trades: int, pic
     import time
 
     from alphapulse.cli.demo_performance import show_performance
+    from alphapulse.cli.demo_proof import show_proof
     from alphapulse.cli.demo_signals import STRATEGY, TIMEFRAME, show_signals
 
     began = time.monotonic()
@@ -108,7 +109,7 @@ async def _show(console: "Console", stack: "Stack", files: Any, trades: int, pic
     console.print("[bold]6. Subscribe[/] while a market trades live")
     await _live(console, stack)
     console.print("[bold]7. Check[/] the read models against a fresh rebuild from the log")
-    for name in ("candles", "features", "decisions", "signals", "performance", "attribution"):
+    for name in ("candles", "features", "decisions", "signals", "performance", "attribution", "audit_trail"):
         compared = (await stack.command("projections", "verify", name))[0]
         (digest,) = await stack.command("projections", "digest", name)
         verdict = "equal, row by row" if compared["equal"] else "[red]NOT EQUAL[/]"
@@ -116,6 +117,8 @@ async def _show(console: "Console", stack: "Stack", files: Any, trades: int, pic
         console.print(f"   {name} {verdict}; {hashed}")
     console.print("[bold]8. Measure[/] what it was worth, how sure that is, and whom it is owed to")
     await show_performance(console, stack, STRATEGY)
+    console.print("[bold]9. Prove[/] it to somebody who trusts nobody")
+    await show_proof(console, stack, STRATEGY, pictures)
     console.print(f"Done in {time.monotonic() - began:.1f} s.")
 
 

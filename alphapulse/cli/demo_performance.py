@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from alphapulse.processes.demo import Stack
 
 FIGURES = (
-    *("win_rate", "expectancy_bps", "profit_factor", "max_drawdown", "sharpe", "deflated_sharpe"),
-    "brier_skill",
+    *("win_rate", "expectancy_bps", "profit_factor", "max_drawdown", "sharpe", "expected_max_sharpe"),
+    *("deflated_sharpe", "brier_skill"),
 )
 
 

@@ -12,31 +12,35 @@ from tests.launch import environment
 from tests.servers import open_directory
 
 
-def demo(*options: str) -> subprocess.CompletedProcess[str]:
+def demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run in ``folder``: pictures and evidence land in its var."""
     return subprocess.run(
         [sys.executable, "-m", "alphapulse", "demo", *options],
         capture_output=True,
         text=True,
         timeout=300,
         env=environment(),
-        cwd="/",
+        cwd=folder,
         check=False,
     )
 
 
-def test_demo_off_a_terminal_shows_all_steps_and_ends_by_itself() -> None:
-    done = demo("--trades", "20000")
+def test_demo_off_a_terminal_shows_all_steps_and_ends_by_itself(tmp_path: Path) -> None:
+    done = demo(tmp_path, "--trades", "20000")
     assert done.returncode == 0, done.stderr
     assert "20,000 trades (0 repeats left out)" in done.stdout
     assert "sim:BTC_USD, 20,000 trades" in done.stdout
     assert "live:BTC_USD" in done.stdout
     assert "equal, row by row" in done.stdout
+    assert "NOT EQUAL" not in done.stdout
+    assert "\n     VALID" in done.stdout
+    assert (tmp_path / "var" / "evidence.tar.gz").exists()
 
 
 def test_demo_in_a_directory_that_cannot_be_says_so_and_fails(tmp_path: Path) -> None:
     occupied = tmp_path / "occupied"
     occupied.write_text("a file")
-    done = demo("--data-dir", str(occupied))
+    done = demo(tmp_path, "--data-dir", str(occupied))
     assert done.returncode == 1
     assert str(occupied) in done.stderr
     assert "Traceback" not in done.stderr
