@@ -283,6 +283,19 @@ async def test_nodes_of_every_level_are_those_of_the_leaves(world: World) -> Non
     assert range_root(0, 1_300, nodes) == naive(hashes)
 
 
+async def test_more_nodes_than_a_page_holds_are_read_in_pages(world: World) -> None:
+    size = MAX_LEAVES_A_PAGE + 1_000
+    for _ in range(size // 1_000):
+        await world.append(1_000)
+        await world.seal()
+    hashes = world.hashes
+    wanted = [Node(0, leaf) for leaf in range(0, size, 2)] + [Node(7, number) for number in range(size >> 7)]
+    found = await world.seals.nodes(wanted)
+    assert [found[node] for node in wanted[: size // 2]] == list(hashes[::2])
+    for node in (wanted[size // 2], wanted[-1]):
+        assert found[node] == naive(hashes[node.number << 7 : (node.number + 1) << 7])
+
+
 async def test_a_node_that_is_not_complete_is_named(world: World) -> None:
     await world.append(300)
     await world.seal()

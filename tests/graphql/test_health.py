@@ -86,6 +86,17 @@ async def test_lag_beyond_the_threshold_is_not_ready_and_says_how_much(market: M
     assert re.search(r"[a-z_]+ is 1 events, .* 0 s are allowed", report.failures[0])
 
 
+async def test_sealing_that_falls_behind_degrades_and_says_how_far(market: Market) -> None:
+    position = await market.folded(trades([(0, 100, 1)]))
+    await write_relay(market.api, position)
+    report = await Health(market.api.services, Thresholds(seal_lag_s=0.0)).report()
+    assert (report.status, report.failures) == ("degraded", [])
+    (warning,) = report.warnings
+    assert re.fullmatch(rf"sealing is {position} events, .* s behind; 0 s are allowed", warning)
+    assert report.details["sealed"]["size"] == 0
+    assert report.details["sealed"]["lag_events"] == position
+
+
 async def test_parked_events_degrade(market: Market) -> None:
     await market.folded(trades([(0, 100, 1)]))
     await market.api.write(
