@@ -240,7 +240,8 @@ def altered(random: Random, name: str, old: Any) -> Any:
     if isinstance(old, int):
         return abs(old ^ 1 << random.randrange(40))
     if old is None:
-        return {"cause": str(UUID(int=random.getrandbits(128))), "trace": "00-aa-bb-01"}.get(name, "12")
+        made = str(UUID(int=random.getrandbits(128)))
+        return {"cause": made, "correlation": made, "trace": "00-aa-bb-01"}.get(name, "12")
     if name in ("cause", "correlation", "id"):
         at = random.choice([i for i, letter in enumerate(old) if letter != "-"])
         return old[:at] + random.choice([d for d in "0123456789abcdef" if d != old[at]]) + old[at + 1 :]
