@@ -16,7 +16,7 @@ import random
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -33,7 +33,6 @@ from alphapulse.domain.ports import (
     Bus,
     BusUnavailable,
     EventStore,
-    Fence,
     FencedOut,
     Leases,
     Message,
@@ -43,7 +42,7 @@ from alphapulse.domain.ports import (
     StreamEnd,
     WrongSequence,
 )
-from alphapulse.processes.leasing import stoppable
+from alphapulse.processes.leasing import Holding, stoppable
 from alphapulse.projections import relay_status
 
 log = logging.getLogger(__name__)
@@ -103,10 +102,14 @@ class Relay:
     holder: str  # unique to this process
     limits: RelayLimits = DEFAULT_LIMITS
     _window_messages: int = 1  # grows with every success; a lone message shows why it is refused
-    _fence: Fence | None = None
-    _renewed_at: float = 0.0
+    _lease: Holding = field(init=False)
     _reported_at: float = 0.0
     _problem: str = ""
+
+    def __post_init__(self) -> None:
+        self._lease = Holding(
+            leases=self.leases, name=LEASE, holder=self.holder, duration_s=self.limits.lease_s
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until ``stop`` is set. Faults of store and bus are waited out, for as long as it takes."""
@@ -123,9 +126,9 @@ class Relay:
                 pause = min(2 * pause, self.limits.backoff_s[1])
 
     async def _work(self, stop: asyncio.Event) -> None:
-        async with self._lease(stop):
+        async with self._lease.held(stop):
             refusals = 0
-            while self._fence and not stop.is_set():
+            while self._lease.fence and not stop.is_set():
                 tail = await resync(self.store, self.bus, self.limits)
                 await self._report(tail, at_once=True)
                 try:
@@ -142,12 +145,12 @@ class Relay:
         """Publish what follows ``tail``, for as long as it goes well."""
         async with aclosing(self._pages(tail.position, stop)) as pages:
             async for records in pages:
-                await self._hold()
+                await self._lease.renewed()
                 if not records:
                     await self._check_end(tail)
                 for window in self._windows(records):
                     tail = await self._publish(window, tail)
-                    await self._hold()
+                    await self._lease.renewed()
                 await self._report(tail)
 
     async def _check_end(self, tail: Tail) -> None:
@@ -207,39 +210,6 @@ class Relay:
                 ahead.cancel()
                 with suppress(asyncio.CancelledError, StoreUnavailable):
                     await ahead
-
-    @asynccontextmanager
-    async def _lease(self, stop: asyncio.Event) -> AsyncIterator[None]:
-        """Hold the lease, having waited for it; let go of it at the end if that is possible."""
-        duration_s = self.limits.lease_s
-        while not stop.is_set():
-            self._renewed_at = _now()
-            self._fence = await self.leases.acquire(LEASE, self.holder, duration_s)
-            if self._fence:
-                break
-            await stoppable(stop, asyncio.sleep(duration_s / 4))
-        try:
-            yield
-        finally:
-            if self._fence:
-                fence, self._fence = self._fence, None
-                with suppress(StoreUnavailable):
-                    await self.leases.release(fence)
-
-    async def _hold(self) -> None:
-        """Renew the lease when a third of its time is over.
-
-        Raises:
-            FencedOut: it has gone to another.
-        """
-        assert self._fence, "only a holder publishes"
-        if _now() - self._renewed_at < self.limits.lease_s / 3:
-            return
-        renewed_at = _now()
-        if not await self.leases.renew(self._fence, self.limits.lease_s):
-            fence, self._fence = self._fence, None
-            raise FencedOut(f"lease {fence.lease}, epoch {fence.epoch}: another relay has taken over")
-        self._renewed_at = renewed_at
 
     async def _report(self, tail: Tail, *, at_once: bool = False) -> None:
         if at_once or _now() - self._reported_at >= self.limits.poll_s:

@@ -93,7 +93,7 @@ async def test_a_relay_that_lost_its_lease_stands_by(world: World) -> None:
     async with relaying(world.store, world.bus, world.leases) as running:
         await world.store.append([event("a", 1)])
         await caught_up(world.store, world.bus)
-        fence = running.relay._fence
+        fence = running.relay._lease.fence
         assert fence is not None
         await world.leases.release(fence)
         other = await world.leases.acquire("relay", "other", 60)
