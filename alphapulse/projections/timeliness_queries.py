@@ -38,7 +38,7 @@ ORDER BY s.number LIMIT %(limit)s
 _RECEIPTS = """
 SELECT r.size, r.anchor, r.kind, (extract(epoch FROM r.anchored_at) * 1000000)::bigint
 FROM log_receipts r JOIN log_seals s USING (size)
-WHERE r.anchored_at IS NOT NULL AND s.last_position <= %(as_of)s AND r.size > %(leaf)s
+WHERE r.anchored_at IS NOT NULL AND r.kind <> 'file' AND s.last_position <= %(as_of)s AND r.size > %(leaf)s
 ORDER BY r.size LIMIT %(limit)s
 """
 _SEALED = """

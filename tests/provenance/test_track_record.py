@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from psycopg import AsyncConnection
 
 from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.embedded.postgres import PostgresServer
+from alphapulse.adapters.provenance.keys import KeySigner
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.adapters.verifier.findings import INCOMPLETE, VALID
 from alphapulse.adapters.verifier.main import asked_of, verify_file
+from alphapulse.domain.provenance.anchors import cosign, witness_key
+from alphapulse.domain.provenance.notes import parse_note
 from alphapulse.domain.provenance.sealing import Receipt
 from alphapulse.domain.provenance.selection import Selection
 from alphapulse.domain.provenance.timeliness import COMMITTED, LATE, NOT_ANCHORED, UNDECIDED
@@ -34,6 +38,9 @@ from tests.provenance.decided_world import PLAIN, Decider, end_of, put, signals_
 from tests.provenance.in_database import SealedDatabase, sealed_database
 
 SECOND = 10**9
+WITNESS, OURS = (
+    KeySigner(name, sha256(name.encode()).digest()) for name in ("example.com/w", "example.org/d")
+)
 LIVE = [event for _, _, event in world(markets=2, bars=1_200, edge=3e-4, size=5)]
 QUIET = 340  # events that come at once: what is learnt from
 
@@ -62,15 +69,19 @@ async def record(url: str) -> Decided:
             if lag is not None and nth % 2:
                 anchored[made.tree.size] = end_of(LIVE[nth]) + lag
                 await keep(made, made.tree.size, end_of(LIVE[nth]) + lag)
-        await keep(made, made.tree.size, None)
         key = str(made.signer.key)
     await fold(url)
     return Decided(url, key, anchored)
 
 
-async def keep(made: SealedDatabase, size: int, time: int | None) -> None:
-    time_us = None if time is None else time // 1_000
-    await made.seals.keep(Receipt(size=size, anchor="witness", kind="test", time=time_us, data=b"%d" % size))
+async def keep(made: SealedDatabase, size: int, time: int) -> None:
+    """What a witness says of a checkpoint, and long before it the witness on our own disk."""
+    sealed = await made.seals.sealed(size=size)
+    assert sealed is not None
+    text = parse_note(sealed.note).text
+    for kind, signer, time_s in (("witness", WITNESS, time // SECOND), ("file", OURS, 1)):
+        data = str(cosign(text, signer, time_s)).encode()
+        await made.seals.keep(Receipt(size=size, anchor=kind, kind=kind, time=time_s * 1_000_000, data=data))
 
 
 @pytest.fixture(scope="module")
@@ -225,16 +236,27 @@ async def test_evidence_out_of_a_real_database_is_valid(decided: Decided, tmp_pa
     assert found.facts["evidence"]["outcome"] in ("equal", "open")
 
 
-async def test_the_verifier_counts_the_same_signals_of_a_strategys_bundle(
-    decided: Decided, tmp_path: Path
-) -> None:
+async def test_the_verifier_says_the_same_of_a_strategys_bundle(decided: Decided, tmp_path: Path) -> None:
     record = await asked(decided)
     out = tmp_path / "x.tar.gz"
     async with sealed_database(decided.url) as made:
         await export(made.store, made.seals, Selection(strategy="world"), out, key=made.signer.key)
-    found = verify_file(str(out), asked_of(decided.key, None, []))
-    told = found.facts["track_record"]["world"]
+    witnesses = [str(witness_key(signer.key)) for signer in (WITNESS, OURS)]
+    told = verify_file(str(out), asked_of(decided.key, None, witnesses)).facts["track_record"]["world"]
     assert (told["signals"], told["counted"]) == (len(record.signals), record.counted)
     assert (told["decided"], told["wins"]) == (record.decided, record.wins)
     assert told["counted_as_lost"] == 0
     assert [each["leaf"] for each in told["of"]] == [each.leaf for each in record.signals]
+    closed = [each for each in record.signals if each.reason]
+    judged = [told["of"][each.number - 1] for each in closed]
+    assert [each["timeliness"] for each in judged] == [each.timeliness.state for each in closed]
+    assert [each["margin_ns"] for each in judged] == [each.timeliness.margin_ns for each in closed]
+
+
+async def test_whose_witnesses_nobody_trusts_has_anchored_nothing(decided: Decided, tmp_path: Path) -> None:
+    out = tmp_path / "x.tar.gz"
+    async with sealed_database(decided.url) as made:
+        await export(made.store, made.seals, Selection(strategy="world"), out, key=made.signer.key)
+    told = verify_file(str(out), asked_of(decided.key, None, [])).facts["track_record"]["world"]
+    assert told["committed_before"] == 0
+    assert told["late"] > 0, "by the order of the log alone"

@@ -5,19 +5,15 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from alphapulse.adapters.reports.style import AMBER, BAD, GOOD, GREY, MUTED, Sheet, dated, nothing
 from alphapulse.domain.provenance.timeliness import COMMITTED, LATE, NOT_ANCHORED, TIMELINESS, UNDECIDED
 
 _COLOURS = {COMMITTED: GOOD, LATE: BAD, NOT_ANCHORED: GREY, UNDECIDED: AMBER}
 _MARKS = {COMMITTED: "o", LATE: "v", NOT_ANCHORED: "x", UNDECIDED: "D"}
-_STEPS = (
-    (86_400, "d"),
-    (3_600, "h"),
-    (60, "min"),
-    (1, "s"),
-)
+_STEPS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_TICKS_S = (1.0, 10.0, 60.0, 600.0, 3_600.0, 43_200.0, 432_000.0, 4_320_000.0, 43_200_000.0, 432_000_000.0)
 
 
 class Margin(NamedTuple):
@@ -54,6 +50,10 @@ def _paint(figure: Figure, margins: Sequence[Margin]) -> None:
             label = f"{state} ({len(its)})"
             axis.scatter(times, heights, s=16, c=_COLOURS[state], marker=_MARKS[state], label=label)
     axis.set_yscale("symlog", linthresh=1.0)
+    most = max([1.0, *(abs(each.margin_ns or 0) / 1e9 for each in margins)])
+    steps = [step for step in _TICKS_S if step <= 10 * most]
+    axis.set_yticks([-step for step in reversed(steps)] + [0.0] + steps, minor=False)
+    axis.yaxis.set_minor_locator(NullLocator())
     axis.yaxis.set_major_formatter(FuncFormatter(_duration))
     axis.set_ylabel("in time by (too late by, below zero)")
     axis.legend(loc="best")

@@ -168,14 +168,9 @@ class EvidenceBundle:
         lines = self._slice(decision.body["instrument"])
         last = None if outcome is None else outcome.body["outcome"]["position"]
         self._check_slice(findings, lines, decision.body, last)
-        facts = []
-        for line in lines:
-            body = shown_of(line).body
-            if body is None:
-                findings.miss("an event of the market that was not decoded here (no zstd)", line.leaf)
-                findings.say("the outcome was not recomputed: this Python has no zstd")
-                return "not recomputed"
-            facts.append(MarketFact(line.position, line.stream, line.name, body))
+        facts = _facts_of(findings, lines)
+        if facts is None:
+            return "not recomputed"
         _check_entry(findings, decision, facts)
         again = outcome_again(claimed_of(decision.body, roles["strategy"].body), facts)
         if outcome is None:
@@ -236,6 +231,21 @@ class EvidenceBundle:
                 findings.say(
                     f"that {stream} has no more than version {line.version} by then is the log's word"
                 )
+
+
+def _facts_of(findings: Findings, lines: Sequence[Event]) -> list[MarketFact] | None:
+    """What the market's events say; None where their bytes could not be read here."""
+    facts = []
+    for line in lines:
+        body = shown_of(line).body
+        if body is None:
+            findings.miss(
+                "what an event of the market says (without zstd it was hashed, not decoded)", line.leaf
+            )
+            findings.say("the outcome was not derived again: give this Python the package zstandard")
+            return None
+        facts.append(MarketFact(line.position, line.stream, line.name, body))
+    return facts
 
 
 def _check_beginning(findings: Findings, line: Event, start: int) -> None:

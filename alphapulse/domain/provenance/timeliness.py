@@ -1,9 +1,10 @@
 """Whether a signal was committed before its outcome could be known: by whose clock, and by how much.
 
 The time of a commitment is an anchor's own, of the first checkpoint with the signal that it vouches for;
-the log's clock proves nothing. The time from which an outcome could be known is the market's, by the venue's
-clock, taken as early as it may have been: that of the trade that decided; the beginning of the bar, where a
-bar did; in any case the end of the horizon. Both are clocks of others, and may be off by what they are off.
+the log's clock proves nothing, nor does a file witness, whose clock is ours. The time from which an outcome
+could be known is the market's, by the venue's clock, taken as early as it may have been: that of the trade
+that decided; the beginning of the bar, where a bar did; in any case the end of the horizon. Both are clocks
+of others, and may be off by what they are off.
 
 Where the log itself held the event that decided before it held the signal, no anchor makes up for it.
 

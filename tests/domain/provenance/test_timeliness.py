@@ -78,6 +78,12 @@ def test_a_later_tree_that_settled_earlier_counts() -> None:
     assert anchorings.of(2) == receipt(8, 3, "witness")
 
 
+def test_a_file_witness_counts_for_nothing() -> None:
+    ours = Receipt(size=9, anchor="disk", kind="file", time=NOON // 1_000, data=b"")
+    assert Anchorings([ours]).of(0) is None
+    assert Anchorings([ours, receipt(9, 5)]).of(0) == receipt(9, 5)
+
+
 @given(st.lists(st.tuples(st.integers(1, 12), st.one_of(st.none(), st.integers(0, 9))), max_size=12))
 def test_the_earliest_is_found_among_all(given_: list[tuple[int, int | None]]) -> None:
     receipts = [receipt(size, second) for size, second in given_]
