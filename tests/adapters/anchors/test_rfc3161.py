@@ -149,7 +149,7 @@ async def test_an_answer_damaged_anywhere_is_refused_under_roots_or_says_the_sam
                 continue
             kept += 1
             assert openssl_verifies(authority.folder, receipt.data, sealed.note.encode(), authority.roots)
-    assert kept < 10
+    assert kept < 20
 
 
 async def test_a_time_in_another_encoding_is_no_timestamp(authority: Authority):
