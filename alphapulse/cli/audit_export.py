@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from alphapulse.cli.audit_proof import Key, known_key
+
 
 def export(
     out: Annotated[Path, typer.Argument(help="The bundle to write, such as audit.tar.gz.")],
@@ -49,6 +51,7 @@ def export(
     ] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Add the events as CSV.")] = False,
     parquet: Annotated[bool, typer.Option("--parquet", help="Add the events as Parquet.")] = False,
+    key: Key = None,
     by: Annotated[str | None, typer.Option(help="Who asks; goes into the log. By default the user.")] = None,
     wait: Annotated[
         float, typer.Option(min=0, max=3_600, help="Seconds to wait until the newest event is sealed.")
@@ -90,22 +93,22 @@ def export(
     out = out.absolute()
     if out.exists() and not force and not out.with_name(f"{out.name}.partial").exists():
         raise FileExistsError(f"{out} is there already: choose another name, or --force")
-    made = asyncio.run(_export(asked, out, options, sys.stderr.isatty() and not as_json))
+    made = asyncio.run(_export(asked, out, known_key(key), options, sys.stderr.isatty() and not as_json))
     _tell(made, as_json)
 
 
-async def _export(asked: Any, out: Path, options: dict[str, Any], show: bool) -> Any:
+async def _export(asked: Any, out: Path, key: Any, options: dict[str, Any], show: bool) -> Any:
     import time
 
     from alphapulse.cli.progress import file_progress
     from alphapulse.processes.audit_checkpoint import NotSealed
     from alphapulse.processes.auditing import export as write
-    from alphapulse.processes.wiring import event_store, public_key, sealed_log
+    from alphapulse.processes.wiring import event_store, sealed_log
     from alphapulse.settings import load
 
     settings = load()
-    if (key := public_key(settings)) is None:
-        raise NotSealed(f"there is no key of a log in {settings.data_dir}: nothing was sealed from here")
+    if key is None:
+        raise NotSealed(f"there is no key of a log in {settings.data_dir}: give the public one by --key")
     begun = time.monotonic()
 
     def told(progress: Any) -> None:

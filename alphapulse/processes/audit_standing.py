@@ -1,12 +1,13 @@
 """How far an export is, and the parts in which its lines go to disk."""
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
 import msgspec
 
-from alphapulse.adapters.provenance.partial import PartDone, Partial
+from alphapulse.adapters.provenance.partial import Kept, PartDone, Partial
 from alphapulse.domain.provenance.lines import EventLine, Line
 from alphapulse.domain.provenance.sealing import Sealed
 from alphapulse.domain.provenance.selection import Selection
@@ -14,6 +15,7 @@ from alphapulse.processes.audit_anchors import Anchored, Useful
 
 MAX_EVENTS_A_PART = 10_000
 MAX_BYTES_A_PART = 8_000_000
+_KEEP_S = 5.0
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +39,14 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
     anchored: tuple[Anchored, ...] = ()
 
 
+class Rest(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines behind the last part, of ``events`` events, and what is reached with them."""
+
+    text: Kept
+    events: int
+    reached: Reached
+
+
 class Standing(msgspec.Struct, kw_only=True):
     """All that is needed to go on, besides the receipts: the checkpoint is that of the beginning."""
 
@@ -45,18 +55,26 @@ class Standing(msgspec.Struct, kw_only=True):
     sealed: Sealed
     reached: Reached
     parts: list[PartDone]
+    rest: Rest | None = None
 
 
 class Parts:
-    """Takes lines; packs every 10,000 events, or 8 MB, while the next are being read."""
+    """Takes lines; packs every 10,000 events, or 8 MB, while the next are being read.
+
+    Now and then what is not enough for a part yet is kept, too: in a long log with little to take, the way to
+    the next part is long.
+    """
 
     def __init__(self, work: Partial, standing: Standing, useful: Useful) -> None:
         self._work, self._standing = work, standing
         self._encode = msgspec.json.Encoder().encode
         self._useful = useful
-        self._text = bytearray()
-        self._events = 0  # in the text
-        self._counted = _Counted(standing.reached)
+        rest = standing.rest
+        self._text = bytearray() if rest is None else bytearray(work.kept(rest.text))
+        self._events = 0 if rest is None else rest.events  # in the text
+        self.begun = standing.reached if rest is None else rest.reached  # where reading goes on
+        self._counted = _Counted(self.begun)
+        self._keep_at = time.monotonic() + _KEEP_S
         self._landing: asyncio.Task[PartDone] | None = None
         self._then = standing.reached  # once it has landed
 
@@ -69,8 +87,11 @@ class Parts:
     def packed_bytes(self) -> int:
         return sum(part.packed for part in self._standing.parts)
 
-    async def add(self, lines: Iterable[Line]) -> None:
-        """A part ends behind an event, so parts are the same wherever reading began."""
+    async def add(self, lines: Iterable[Line], scanned_to: int) -> None:
+        """``lines`` tell all up to position ``scanned_to``.
+
+        A part ends behind an event, so parts are the same wherever reading began.
+        """
         for line in lines:
             self._text += self._encode(line)
             self._text += b"\n"
@@ -81,6 +102,9 @@ class Parts:
                     await self._cut()
             else:
                 self._counted.leaf = line.gap[1]
+        self._counted.scanned_to = max(scanned_to, self._counted.scanned_to)
+        if time.monotonic() >= self._keep_at:
+            await self._keep()
 
     async def end(self) -> None:
         """All is on disk, and the standing says so."""
@@ -93,6 +117,15 @@ class Parts:
         if self._landing is not None:
             await asyncio.gather(self._landing, return_exceptions=True)
 
+    async def _keep(self) -> None:
+        await self._landed()
+        held = self._standing.rest
+        name = "rest-b" if held is not None and held.text.name == "rest-a" else "rest-a"
+        text = await asyncio.to_thread(self._work.keep, name, self._text)
+        self._standing.rest = Rest(text=text, events=self._events, reached=self._counted.reached())
+        self._work.save(self._standing)
+        self._keep_at = time.monotonic() + _KEEP_S
+
     async def _cut(self) -> None:
         await self._landed()
         name = f"events/{len(self._standing.parts) + 1:06d}.jsonl"
@@ -104,7 +137,7 @@ class Parts:
         if self._landing is not None:
             landing, self._landing = self._landing, None
             self._standing.parts.append(await landing)
-            self._standing.reached = self._then
+            self._standing.reached, self._standing.rest = self._then, None
             self._work.save(self._standing)
 
 

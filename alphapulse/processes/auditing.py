@@ -157,7 +157,7 @@ async def _read(
     max_bytes: int | None,
 ) -> None:
     """Bring the events of ``chosen`` to disk, from where ``standing`` is."""
-    reached = standing.reached
+    reached = parts.begun
     async for batch in batches(
         chosen.pages(log, reached.scanned_to),
         seals,
@@ -166,7 +166,7 @@ async def _read(
         admits=standing.wanted.asked.admits,
         withheld=withheld,
     ):
-        await parts.add(batch.lines)
+        await parts.add(batch.lines, batch.scanned_to)
         _check_size(parts, max_bytes)
         tell(ExportTold(events=parts.events, bytes=parts.packed_bytes, ratio=chosen.ratio(batch.scanned_to)))
     await parts.end()

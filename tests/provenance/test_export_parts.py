@@ -82,6 +82,33 @@ async def test_broken_off_again_and_again_it_ends_with_the_same_bytes(
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("asked", [Selection(actors=("alice",)), SOME])
+async def test_with_little_to_take_it_goes_on_where_it_looked_last(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Selection
+) -> None:
+    monkeypatch.setattr(audit_standing, "_KEEP_S", 0.0)
+    whole, pieced = tmp_path / "whole.tar.gz", tmp_path / "pieced.tar.gz"
+    await bundle_of(world, asked, whole)
+    assert await broken_off(world, asked, pieced, 1) > 10
+    assert pieced.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.usefixtures("small")
+async def test_lines_that_were_kept_and_damaged_are_named(
+    world: World, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_standing, "_KEEP_S", 0.0)
+    world.store._fail = failing_after(3)
+    with pytest.raises(StoreUnavailable):
+        await bundle_of(world, SOME, out)
+    world.store._fail = lambda _: None
+    for path in Partial(out).folder.glob("rest-*"):
+        path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(OtherExport, match=r"rest-[ab] is not as it was written"):
+        await bundle_of(world, SOME, out)
+
+
+@pytest.mark.usefixtures("small")
 async def test_parts_hold_the_same_lines_as_one_part_does(world: World, out: Path, tmp_path: Path) -> None:
     await bundle_of(world, SOME, out)
     many = reading.lines(out)

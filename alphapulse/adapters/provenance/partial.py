@@ -7,6 +7,7 @@ written again.
 
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,13 @@ class PartDone(msgspec.Struct, frozen=True, kw_only=True):
     size: int  # of the member with its header
     crc: int
     packed: int
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the folder that is no part."""
+
+    name: str
+    sha256: str
 
 
 class OtherExport(Exception):
@@ -59,10 +67,7 @@ class Partial:
     def put(self, name: str, content: Content) -> PartDone:
         """Pack a part to disk."""
         said, piece = member(name, content), packed(name, content)
-        with self._path(name).open("wb") as file:
-            file.write(piece.data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(self._path(name), piece.data)
         return PartDone(
             name=name,
             bytes=said.bytes,
@@ -84,6 +89,19 @@ class Partial:
         """What the part holds, unpacked. Raises OtherExport."""
         return content_of(self.get(part), part.bytes)
 
+    def keep(self, name: str, content: Content) -> Kept:
+        """Write something that no part holds yet. Under the name of what is still kept it is not safe."""
+        _write(self.folder / name, content)
+        return Kept(name=name, sha256=sha256(content).hexdigest())
+
+    def kept(self, what: Kept) -> bytes:
+        """Raises OtherExport: it is not there as it was written."""
+        path = self.folder / what.name
+        content = path.read_bytes() if path.exists() else b""
+        if sha256(content).hexdigest() != what.sha256:
+            raise OtherExport(f"{path} is not as it was written: remove {self.folder}")
+        return content
+
     def scratch(self, name: str) -> Path:
         """A file that need not outlive a kill."""
         return self.folder / name
@@ -100,3 +118,10 @@ class Partial:
 
     def _path(self, name: str) -> Path:
         return self.folder / (name.replace("/", "-") + ".packed")
+
+
+def _write(path: Path, content: Content) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
