@@ -43,7 +43,7 @@ def track_record(
         ("number", "market", "side", "decided", "became", "net bps", "committed", "by", "anchor"),
         [_cells(each) for each in found.signals[-last:]],
     )
-    sys.stdout.write(_summary(found) + "\n")
+    sys.stdout.write(summary_of(found) + "\n")
 
 
 async def _track_record(strategy: str, as_of: str | None) -> Any:
@@ -90,7 +90,8 @@ def lasting(nanoseconds: int) -> str:
     return f"{seconds:.3g} s"
 
 
-def _summary(found: Any) -> str:
+def summary_of(found: Any) -> str:
+    """One line."""
     from alphapulse.domain.provenance.timeliness import TIMELINESS
 
     states = ", ".join(

@@ -18,15 +18,15 @@ from alphapulse.adapters.database import connection_info
 from alphapulse.adapters.embedded.postgres import PostgresServer
 from alphapulse.adapters.provenance.keys import KeySigner
 from alphapulse.adapters.store.postgres import PostgresEventStore
-from alphapulse.adapters.verifier.findings import INCOMPLETE, VALID
+from alphapulse.adapters.verifier.findings import VALID
 from alphapulse.adapters.verifier.main import asked_of, verify_file
+from alphapulse.cli import audit_track
 from alphapulse.domain.provenance.anchors import cosign, witness_key
 from alphapulse.domain.provenance.notes import parse_note
 from alphapulse.domain.provenance.sealing import Receipt
 from alphapulse.domain.provenance.selection import Selection
 from alphapulse.domain.provenance.timeliness import COMMITTED, LATE, NOT_ANCHORED, UNDECIDED
 from alphapulse.processes.auditing import export
-from alphapulse.processes.evidence import evidence
 from alphapulse.projections.candle_view import NotYetFolded
 from alphapulse.projections.timeliness_queries import TrackedSignal, TrackRecord, track_record
 from tests import servers
@@ -35,7 +35,7 @@ from tests.domain.signals.engine_world import MINUTE, world
 from tests.graphql.conftest import running_api
 from tests.launch import ROOT
 from tests.provenance.decided_world import PLAIN, Decider, end_of, put, signals_of
-from tests.provenance.in_database import SealedDatabase, sealed_database
+from tests.provenance.in_database import ORIGIN, SealedDatabase, sealed_database
 
 SECOND = 10**9
 WITNESS, OURS = (
@@ -61,14 +61,15 @@ async def record(url: str) -> Decided:
             await put(made.store, LIVE[at])
         await decider.decide()
         await made.seal()
-        for nth in range(QUIET, len(LIVE)):
-            await put(made.store, LIVE[nth])
+        for nth, at in enumerate(range(QUIET, len(LIVE), 2)):  # one of each market
+            for event in LIVE[at : at + 2]:
+                await put(made.store, event)
             await decider.decide()
             await made.seal()
-            lag = (2 * SECOND, 10 * MINUTE, None)[(nth // 20) % 3]
-            if lag is not None and nth % 2:
-                anchored[made.tree.size] = end_of(LIVE[nth]) + lag
-                await keep(made, made.tree.size, end_of(LIVE[nth]) + lag)
+            lag = (2 * SECOND, 10 * MINUTE, None)[(nth // 10) % 3]
+            if lag is not None:
+                anchored[made.tree.size] = end_of(LIVE[at]) + lag
+                await keep(made, made.tree.size, end_of(LIVE[at]) + lag)
         key = str(made.signer.key)
     await fold(url)
     return Decided(url, key, anchored)
@@ -213,27 +214,31 @@ def test_the_command_tells_and_draws_the_same(decided: Decided, tmp_path: Path) 
     assert told["by_state"] == dict(found.by_state)
     assert [each["number"] for each in told["signals"]] == [each.number for each in found.signals]
     assert b"<svg" in picture.read_bytes()
-    text = run(decided.url, "audit", "track-record", "world", "--last", "3")
-    assert f"world: {len(found.signals)} signals" in text
-    assert f"{found.by_state[COMMITTED]} committed before" in text
+    summary = audit_track.summary_of(found)
+    assert summary.startswith(f"world: {len(found.signals)} signals")
+    assert f"{found.by_state[COMMITTED]} committed before" in summary
 
 
-def run(url: str, *arguments: str) -> str:
-    environment = {**os.environ, "ALPHAPULSE_DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
+def test_a_command_writes_evidence_that_is_valid(decided: Decided, tmp_path: Path) -> None:
+    """Out of a real database, with the log's own key; recorded as what it is."""
+    key = tmp_path / "seal.key"
+    key.write_text(KeySigner(ORIGIN, sha256(b"key").digest()).secret() + "\n")
+    key.chmod(0o600)
+    out = tmp_path / "signal.tar.gz"
+    asked_for = ("evidence", "world/20", "-o", str(out), "--by", "me", "--json")
+    told = json.loads(run(decided.url, *asked_for, ALPHAPULSE_DATA_DIR=str(tmp_path)))
+    assert (told["number"], told["came_out"]["reason"]) == (20, "target")
+    found = verify_file(str(out), asked_of(decided.key, None, []))
+    assert found.verdict == VALID, found.faults
+    assert found.facts["evidence"]["outcome"] == "equal"
+
+
+def run(url: str, *arguments: str, **settings: str) -> str:
+    environment = {**os.environ, "ALPHAPULSE_DATABASE_URL": url, "PYTHONPATH": str(ROOT), **settings}
     command = [sys.executable, "-m", "alphapulse", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-async def test_evidence_out_of_a_real_database_is_valid(decided: Decided, tmp_path: Path) -> None:
-    async with sealed_database(decided.url) as made:
-        issued = await signals_of(made.store)
-        out = tmp_path / "x.tar.gz"
-        await evidence(made.store, made.seals, f"world/{issued[-1].event.number}", out, key=made.signer.key)
-    found = verify_file(str(out), asked_of(decided.key, None, []))
-    assert found.verdict in (VALID, INCOMPLETE), found.faults
-    assert found.facts["evidence"]["outcome"] in ("equal", "open")
 
 
 async def test_the_verifier_says_the_same_of_a_strategys_bundle(decided: Decided, tmp_path: Path) -> None:
