@@ -29,7 +29,7 @@ from alphapulse.adapters.verifier.note import key_of
 from alphapulse.domain.provenance.checkpoint import Checkpoint, Counts, checkpoint_of
 from alphapulse.domain.provenance.leaf import Leaf, commitment_of
 from alphapulse.domain.provenance.merkle import Frontier, cover
-from alphapulse.domain.provenance.notes import Signer, parse_note
+from alphapulse.domain.provenance.notes import NoteKey, Signer, parse_note
 
 Line = dict[str, Raw]
 
@@ -50,10 +50,12 @@ class Given:
     members: Mapping[str, bytes]
     signer: KeySigner
     earlier: Sequence[str] = ()
+    witness: NoteKey | None = None  # one that cosigned a checkpoint, and that the receiver trusts
 
     @property
     def asked(self) -> Asked:
-        return Asked(key=key_of(str(self.signer.key)))
+        witnesses = [] if self.witness is None else [key_of(str(self.witness))]
+        return Asked(key=key_of(str(self.signer.key)), witnesses=witnesses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,11 @@ def append(tree: Frontier, line: Line) -> None:
 
 
 def given_of(name: str, path: Path, signer: KeySigner, earlier: Sequence[str] = ()) -> Given:
-    return Given(name=name, members=members_of(path.read_bytes()), signer=signer, earlier=earlier)
+    """The bundle at ``path``, without the script, which is large and only hashed."""
+    members = members_of(path.read_bytes())
+    members.pop("verify.py", None)
+    repair_manifest(members)
+    return Given(name=name, members=members, signer=signer, earlier=earlier)
 
 
 def members_of(data: bytes) -> dict[str, bytes]:
@@ -161,7 +167,7 @@ def packed(members: Mapping[str, bytes], *, tar: Callable[[tarfile.TarInfo], Non
         if tar is not None:
             tar(info)
         made.write(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
-    return gzip.compress(made.getvalue() + bytes(1024), compresslevel=1, mtime=0)
+    return gzip.compress(made.getvalue() + bytes(1024), compresslevel=0, mtime=0)
 
 
 def lines_of(members: Mapping[str, bytes]) -> list[Line]:

