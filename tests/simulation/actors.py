@@ -30,7 +30,7 @@ RELAY = RelayLimits(window_messages=6, poll_s=1.5, lease_s=3.0, backoff_s=(0.05,
 FOLLOWER = FollowerLimits(buffer_messages=20, idle_s=1.2, backoff_s=(0.1, 1.0))
 RUNNER = Limits(page_events=6, batch_events=4, poll_s=1.7, takeover_s=3.0, backoff_s=(0.1, 1.0))
 APPEND_TIMEOUT_S = 3.0
-LEASE_S = 3.0
+LEASE_S = 2.0
 IMPORT_STREAM = "imported-a-X"
 
 
@@ -186,10 +186,26 @@ async def policy(role: Role) -> None:
         while True:
             try:
                 async with holding.held(stop):
+                    await announce(role, holding)
                     await confirm_all(role, holding, source)
             except (StoreUnavailable, FencedOut, VersionConflict) as error:
                 role.gate.say(f"policy: {type(error).__name__}")
                 await asyncio.sleep(0.3)
+
+
+async def announce(role: Role, holding: Holding) -> None:
+    """A new holder says so: whatever an earlier one still tries must fail from here on."""
+    fence = await holding.renewed()
+    await transact(
+        role.store,
+        shop.notices,
+        "shifts",
+        shop.Noticed(f"epoch {fence.epoch}"),
+        command_id=shop.command_id(-fence.epoch),
+        actor=f"policy {fence.epoch}",
+        fence=fence,
+        codec=shop.codec,
+    )
 
 
 async def confirm_all(role: Role, holding: Holding, source: Watched) -> None:

@@ -29,6 +29,7 @@ KINDS: Mapping[str, tuple[int, float, float]] = {
     "commits refused": (3, 1, 3),  # of the next appends; nothing is written
     "replies lost": (5, 1, 4),  # committed, and the connection dies before the answer
     "commits late": (4, 1, 3),  # the connection dies, and the server commits some time later
+    "commits stalled": (5, 1, 3),  # they take seconds, and happen also when nobody waits any more
     "log notices lost": (2, 0.5, 5.0),
     "bus down": (2, 0.1, 3.0),
     "publish refused": (2, 1, 3),

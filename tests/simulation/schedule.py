@@ -17,7 +17,7 @@ from tests.simulation.world import Gate, World
 
 CALM_S = 90.0  # after the last fault everything must have settled by then
 LOOKS_S = 0.25
-ANSWER_S = 5.0  # a client then sends its command again, to whomever
+ANSWER_S = 2.0  # a client then sends its command again, to whomever
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +210,7 @@ class _Schedule:
                 before = [copy for at, copy in world.read_copies if at <= world.now - fault.amount]
                 if before:
                     world.reads.restore(before[-1])
-            case "commits refused" | "replies lost" | "commits late" | "publish refused":
+            case "commits refused" | "replies lost" | "commits late" | "commits stalled" | "publish refused":
                 world.next[fault.kind] += int(fault.amount)
             case "acks lost" | "publish late" | "reads refused" | "reads lost":
                 world.next[fault.kind] += int(fault.amount)

@@ -74,6 +74,9 @@ orders: Decider[Place, int, Ordered] = Decider(0, _place, lambda state, _: state
 confirmations: Decider[Confirmed, int, Confirmed] = Decider(0, lambda c, _: [c], lambda state, _: state + 1)
 
 
+notices: Decider[Noticed, int, Noticed] = Decider(0, lambda n, _: [n], lambda state, _: state + 1)
+
+
 def command_id(number: int) -> UUID:
     return uuid5(IDS, f"order {number}")
 

@@ -3,12 +3,12 @@
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from errno import ENOSPC
-from typing import Any
+from typing import Any, TypeVar
 
 from alphapulse.adapters.bus.envelope import ForeignMessage, from_message
 from alphapulse.adapters.bus.memory import MemoryBus, MemoryLive
@@ -32,6 +32,8 @@ from alphapulse.projections.parked import Unfoldable
 from alphapulse.projections.read_database import ReadDatabase
 from alphapulse.projections.read_model import AnyReadModel, Scope
 from tests.simulation.loop import STARTS_AT, Process, SimulatedLoop
+
+T = TypeVar("T")
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -75,13 +77,14 @@ class World:
         self.say("VIOLATED", what)
         self.violations.append(what)
 
-    def spawn(self, work: Any) -> None:
-        self.loop.world.spawn(self.loop, work)
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Something that no process does."""
+        return self.loop.world.spawn(self.loop, work)
 
     # -- faults -------------------------------------------------------------------------------------
 
     def on(self, kind: str) -> bool:
-        return self.until.get(kind, 0.0) > self.now
+        return kind in self.until and self.until[kind] > self.now
 
     def takes(self, kind: str) -> bool:
         """Whether the next one of its kind meets the fault."""
@@ -165,15 +168,19 @@ class GatedCommitting:
             await gate.hop()
         except asyncio.CancelledError:
             if gate.process.dead and world.rng.random() < 0.5:  # it was on its way already
-                world.spawn(self._commit_late(groups))
+                world.spawn(self._commit_later(groups, world.rng.expovariate(1.0)))
             raise
         self._check()
         if world.takes("commits late"):
-            world.spawn(self._commit_late(groups))
+            world.spawn(self._commit_later(groups, world.rng.expovariate(1.0)))
             self._fail("late")
         if world.takes("commits refused"):
             self._fail("refused")
-        outcomes = self._commit(groups)
+        if world.takes("commits stalled"):
+            gate.say("commit stalls")
+            outcomes = await asyncio.shield(world.spawn(self._commit_later(groups, world.rng.uniform(1, 5))))
+        else:
+            outcomes = self._commit(groups)
         await gate.hop()
         if world.takes("replies lost"):
             self._fail("reply lost")
@@ -196,9 +203,10 @@ class GatedCommitting:
         self._gate.say(f"commit {said}")
         return outcomes
 
-    async def _commit_late(self, groups: Sequence[Group]) -> None:
-        await asyncio.sleep(self._gate.world.rng.expovariate(2.0))
-        self._commit(groups)
+    async def _commit_later(self, groups: Sequence[Group], after_s: float) -> Sequence[Outcome]:
+        """By the server, whoever still waits for it."""
+        await asyncio.sleep(after_s)
+        return self._commit(groups)
 
     def _check(self) -> None:
         if self.closed:
@@ -494,12 +502,12 @@ class Watched:
 
     async def next(self, after: int, *, limit: int, timeout_s: float) -> Page:
         page = await self._source.next(after, limit=limit, timeout_s=timeout_s)
-        held = await self._gate.world.store.read(after, until=page.scanned_to, limit=10_000)
-        if list(page.records) != list(held.records) or len(page.records) > limit:
+        held = self._gate.world.store._log[after : page.scanned_to]
+        if list(page.records) != held or len(page.records) > limit:
             given = [record.position for record in page.records]
             self._gate.world.violate(
                 f"{self._gate.process.name} asked after {after} and got {given} up to {page.scanned_to}, "
-                f"where the log has {[record.position for record in held.records]}"
+                f"where the log has {[record.position for record in held]}"
             )
         self._gate.say(f"reads to {page.scanned_to}")
         return page
