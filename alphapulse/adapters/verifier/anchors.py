@@ -48,7 +48,9 @@ def check_anchor(anchor: Anchor, witnesses: Sequence[Key], trusted: Sequence[str
         raise AnchorRefused(str(error)) from None
     if anchor.time is not None and anchor.time != found.time:
         raise AnchorRefused(f"the bundle says {_moment(anchor.time)}, and the anchor {_moment(found.time)}")
-    return found
+    if found.time is None:
+        return found
+    return found._replace(text=f"{_moment(found.time)}, {found.text}")
 
 
 def _cosigned(anchor: Anchor, witnesses: Sequence[Key]) -> Anchored:
@@ -83,7 +85,7 @@ def _stamped(anchor: Anchor, trusted: Sequence[str]) -> Anchored:
     stamp = stamp_of(anchor.data, anchor.note.encode())
     command = "openssl ts -verify -in RESPONSE -data NOTE -CAfile ROOTS"
     if stamp.certificate is None:
-        text = f"an authority says {_moment(stamp.time)}; not checked here: {stamp.unchecked}: {command}"
+        text = f"says an authority; its signature is not checked here, {stamp.unchecked}: {command}"
         return Anchored(anchor, NOT_CHECKED, stamp.time, text)
     digest = sha256(stamp.certificate).hexdigest()
     if digest in trusted:

@@ -63,7 +63,9 @@ async def test_the_cosignature_of_a_key_that_is_given_is_checked(tmp_path: Path)
     key = key_of(str(witness_key(open_witness(tmp_path).key)))
     found = check_anchor(anchor, [key])
     assert (found.state, found.time, found.witness) == (CHECKED, 1_700_000_000_000_000, key)
-    assert "by the clock of the machine that the log is on" in found.text
+    assert found.text == (
+        f"2023-11-14T22:13:20Z, cosigned by {key.name}, by the clock of the machine that the log is on"
+    )
     assert "by its own clock" in check_anchor(anchor._replace(kind="witness"), [key]).text
     unknown = check_anchor(anchor, [])
     assert (unknown.state, unknown.time, unknown.witness) == (NOT_CHECKED, found.time, None)
