@@ -15,12 +15,14 @@ import pytest
 from alphapulse.adapters.store.codec import codec
 from alphapulse.adapters.verifier.findings import INVALID, VALID, Findings
 from alphapulse.adapters.verifier.main import asked_of, verify_file
+from alphapulse.domain.analysis.models import stream_of as model_stream
 from alphapulse.domain.decision.strategy import Gate
 from alphapulse.domain.ports import NewEvent, StoredRecord
 from alphapulse.domain.provenance.selection import Selection
 from alphapulse.processes.audit_chosen import NoSuchSignal
 from alphapulse.processes.auditing import export
 from alphapulse.processes.evidence import Evidence, evidence
+from tests import decision_events as given
 from tests.domain.signals.engine_world import closes_and_volumes, log, strategy, trade_events
 from tests.provenance.decided_world import decided_world, empty_world, signals_of
 from tests.provenance.given import World
@@ -204,7 +206,8 @@ async def other_bundle(
 
 
 async def of_evidence(world: World, found: Evidence) -> list[StoredRecord]:
-    leaves = set(found.told["roles"].values()) | set(found.told["exits"])
+    models = {leaf for model in found.told["models"] for leaf in model["leaves"]}
+    leaves = set(found.told["roles"].values()) | set(found.told["exits"]) | models
     sealed = await world.seals.leaves(0, world.tree.size)
     positions = {sealed.positions[leaf] for leaf in leaves} | found.market.positions
     records = (await world.store.read(0, limit=10_000)).records
@@ -263,6 +266,90 @@ async def test_the_decision_of_another_signal_is_not_its_own(world: World, tmp_p
     swapped = {**one.told, "roles": {**one.told["roles"], "signal": two.told["roles"]["signal"]}}
     judged = await other_bundle(world, two, tmp_path / "x.tar.gz", told=swapped)
     assert judged.verdict == INVALID
+
+
+async def test_an_open_signal_has_evidence_without_an_outcome(fine_world: World, tmp_path: Path) -> None:
+    """Out of a log that ends with the signal."""
+    told = (await fine_world.store.read(0, names=["outcome.recorded.v1"])).records
+    closed = {codec.decode(record).event.number: record.position for record in told}
+    issued = await signals_of(fine_world.store)
+    signal = next(each for each in issued if closed.get(each.event.number, each.position) >= each.position)
+    other = empty_world()
+    for record in (await fine_world.store.read(0, until=signal.position, limit=10_000)).records:
+        await other.store.append([altered(record, None, "")])
+    await other.seal()
+    found = await written(other, f"world/{signal.event.number}", tmp_path / "x.tar.gz")
+    assert found.told["came_out"] is None
+    judged = verified(tmp_path / "x.tar.gz", other)
+    assert (judged.verdict, judged.facts["evidence"]["outcome"]) == (VALID, "open")
+
+
+# ---- models that voted
+
+
+async def with_model(world: World, *, after: bool = False) -> tuple[World, str]:
+    """The log in which a fitted model voted for signal 1, recorded before its decision or after."""
+    signal = (await signals_of(world.store))[0]
+    fitted = given.like_sample("models.fitted.v1")
+    name, decision = f"{fitted.model.name}.{fitted.version}", signal.event.decision
+    other, records = empty_world(), (await world.store.read(0, limit=10_000)).records
+
+    shift = 0 if after else 1  # of all positions, by the model in front
+
+    def voted(event: Any) -> None:
+        event["votes"][0]["model"] = name
+        event["position"] += shift
+
+    def named(event: Any) -> None:
+        event["models"] = [name]
+        event["position"] += shift
+
+    def closed(event: Any) -> None:
+        event["outcome"]["position"] += shift
+
+    changes = {"decision.made.v1": voted, "signal.issued.v1": named, "outcome.recorded.v1": closed}
+    new = [altered(record, changes.get(record.name), decision) for record in records]
+    model = codec.new_event(model_stream(fitted.model.name), 1, fitted)
+    for event in [*new, model] if after else [model, *new]:
+        await other.store.append([event])
+    await other.seal()
+    return other, fitted.digest
+
+
+async def test_a_model_that_voted_is_there_with_its_digest(world: World, tmp_path: Path) -> None:
+    other, digest = await with_model(world)
+    found = await written(other, "world/1", tmp_path / "x.tar.gz")
+    (model,) = found.told["models"]
+    assert (model["digest"], model["leaves"]) == (digest, [0])
+    assert verified(tmp_path / "x.tar.gz", other).verdict == VALID
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"digest": "0" * 64}, "its digest is not 000"),
+        ({"leaves": [1]}, "its digest is not"),
+        (None, "is not here"),
+    ],
+)
+async def test_another_model_than_voted_is_found(
+    world: World, tmp_path: Path, change: dict[str, Any] | None, told: str
+) -> None:
+    other, _ = await with_model(world)
+    found = await written(other, "world/1", tmp_path / "1.tar.gz")
+    (model,) = found.told["models"]
+    models = [] if change is None else [{**model, **change}]
+    judged = await other_bundle(other, found, tmp_path / "x.tar.gz", told={**found.told, "models": models})
+    assert judged.verdict == INVALID
+    assert any(told in fault.text for fault in judged.faults), judged.faults
+
+
+async def test_a_model_that_was_recorded_after_the_decision_is_found(world: World, tmp_path: Path) -> None:
+    other, _ = await with_model(world, after=True)
+    await written(other, "world/1", tmp_path / "x.tar.gz")
+    judged = verified(tmp_path / "x.tar.gz", other)
+    assert judged.verdict == INVALID
+    assert any("is a leaf after the decision" in fault.text for fault in judged.faults)
 
 
 @pytest.mark.parametrize("told", [{}, [], {"format": "alphapulse-evidence-1"}, {"format": "other"}])

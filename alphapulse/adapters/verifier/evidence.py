@@ -121,6 +121,7 @@ class EvidenceBundle:
         if signal is not None:
             expected = {**{name: made[name] for name in _OF_BOTH}, "targets": [made["target"]]}
             expected.update(confidence=made["claim"]["confidence"], calibration=made["claim"]["calibration"])
+            expected["models"] = sorted({vote["model"] for vote in made["votes"] if vote["model"]})
             _check_fields(findings, signal, expected, "its decision")
         if outcome is not None:
             expected = {name: made[name] for name in ("decision", "strategy_version", "instrument", "side")}
@@ -221,7 +222,7 @@ class EvidenceBundle:
         for line in lines:
             before = ends.get(line.stream)
             if before is None:
-                _check_beginning(findings, line, made["bar_start"] * MINUTE_NS)
+                _check_beginning(findings, line, int(made["bar_start"]) * MINUTE_NS)
             elif line.version != before.version + 1:
                 text = f"versions {before.version + 1} to {line.version - 1} of {line.stream} are left out"
                 findings.fault(text, line.leaf, "market")
@@ -265,8 +266,8 @@ def _check_fields(findings: Findings, shown: Shown, expected: dict[str, Any], wh
 def _check_entry(findings: Findings, decision: Shown, facts: Sequence[MarketFact]) -> None:
     """The entry is a price at which the bar may have closed, by events from before the decision."""
     made = decision.body
-    start = made["bar_start"] * MINUTE_NS
-    end = start + made["timeframe"] * MINUTE_NS
+    start = int(made["bar_start"]) * MINUTE_NS
+    end = start + int(made["timeframe"]) * MINUTE_NS
     for fact in facts:
         if fact.position > made["position"]:
             break
