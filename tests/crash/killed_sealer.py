@@ -1,7 +1,8 @@
 """A sealer that kills itself, as kill -9 does, at a moment that is named.
 
 ``python -m tests.crash.killed_sealer URL FOLDER MOMENT COUNT``: it dies when the moment comes for the COUNTth
-time; of "never" it lives until SIGTERM.
+time; of "never" it lives until SIGTERM. Without arguments it reads them from lines of stdin, runs a sealer
+for each, a fork of its own (importing takes longer than sealing), and prints how it ended.
 """
 
 import asyncio
@@ -112,8 +113,8 @@ async def main(url: str, folder: str, moment: str, count: int) -> None:
     checkpoint.doom = doom
     async with PostgresEventStore(url) as store, PostgresSeals(url) as seals:
         await Sealer(
-            store=Around(store, doom, read="read"),
-            seals=Around(seals, doom, append="commit", sealed="the tree is read"),
+            store=store,
+            seals=Around(seals, doom, ahead="read", append="commit", sealed="the tree is read"),
             leases=Around(store.leases, doom, acquire="the lease"),
             signer=DoomedSigner(doom),
             kept=checkpoint,
@@ -122,5 +123,17 @@ async def main(url: str, folder: str, moment: str, count: int) -> None:
         ).run(stop)
 
 
+def serve() -> None:
+    for line in sys.stdin:
+        if (child := os.fork()) == 0:
+            url, folder, moment, count = line.rstrip("\n").split("\t")
+            asyncio.run(main(url, folder, moment, int(count)))
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201
+
+
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    if len(sys.argv) > 1:
+        asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    else:
+        serve()

@@ -8,9 +8,10 @@ import asyncio
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Watched:
     folder: Path
     roots: dict[int, bytes] = field(default_factory=dict)
     streams: int = 0
+    processes: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     def look(self) -> None:
         """Take down the checkpoints there are now: none may contradict an earlier one."""
@@ -64,12 +66,21 @@ class Watched:
             await store.append(run_of(f"s-{self.streams}", 1, count))
 
     async def start(self, moment: str = "never", count: int = 1) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.crash.killed_sealer"),
             *(self.url, str(self.folder), moment, str(count)),
             cwd=ROOT,
             env=environment(),
         )
+        self.processes.append(process)
+        return process
+
+    async def stop(self) -> None:
+        """Nothing that was started outlives its test."""
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
     async def finish(self, events: int) -> None:
         """A sealer that is left alone brings the tree to the end of the log; then everything is right."""
@@ -90,22 +101,50 @@ class Watched:
 
 
 @pytest.fixture
-def watched(database_url: str, tmp_path: Path) -> Watched:
-    return Watched(database_url, tmp_path)
+async def watched(database_url: str, tmp_path: Path) -> AsyncIterator[Watched]:
+    watched = Watched(database_url, tmp_path)
+    yield watched
+    await watched.stop()
 
 
 async def test_killed_at_any_moment_it_leaves_one_tree(watched: Watched) -> None:
     """Each moment once; from start to start the log grows, so that each has something to seal."""
     events = 0
-    for moment in MOMENTS:
-        await watched.append(17)
-        events += 17
-        await asyncio.to_thread(watched.free_lease)
-        process = await watched.start(moment)
-        async with asyncio.timeout(60):
-            assert await process.wait() == -signal.SIGKILL, moment
-        await asyncio.to_thread(watched.look)
+    async with doomed(watched) as run:
+        for moment in MOMENTS:
+            await watched.append(17)
+            events += 17
+            await asyncio.to_thread(watched.free_lease)
+            assert await run(moment) == -signal.SIGKILL, moment
+            await asyncio.to_thread(watched.look)
     await watched.finish(events)
+
+
+@asynccontextmanager
+async def doomed(watched: Watched) -> AsyncIterator[Callable[[str], Awaitable[int]]]:
+    """Gives how a sealer ends that dies at a moment; one after the other, of one process."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.crash.killed_sealer"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=environment(),
+        start_new_session=True,
+    )
+    assert process.stdin
+    assert process.stdout
+    given, said = process.stdin, process.stdout
+
+    async def run(moment: str) -> int:
+        given.write(f"{watched.url}\t{watched.folder}\t{moment}\t1\n".encode())
+        async with asyncio.timeout(60):
+            return int(await said.readline())
+
+    try:
+        yield run
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # with a sealer that has not died
+        await process.wait()
 
 
 async def test_killed_in_the_middle_of_a_commit_it_leaves_all_of_the_seal_or_nothing(
@@ -192,12 +231,18 @@ async def test_rivals_and_servers_killed_again_and_again_leave_one_tree(
     chance = random.Random(seed)
     servers.make_template(postgres)
     watched = Watched(postgres.create_database("log", servers.TEMPLATE), tmp_path)
+    try:
+        await watched.finish(await disturb(watched, postgres, chance))
+    finally:
+        await watched.stop()
+
+
+async def disturb(watched: Watched, postgres: PostgresServer, chance: random.Random) -> int:
+    """Rounds of load, rivals and kills; how many events were appended."""
     events = 0
     for number in range(12):
-        rivals = [
+        for _ in range(chance.randint(1, 2)):
             await watched.start(chance.choice(MOMENTS), chance.randint(1, 5))
-            for _ in range(chance.randint(1, 2))
-        ]
         for _ in range(chance.randint(1, 8)):
             count = chance.choice((1, 20, 300))
             await watched.append(count)
@@ -210,9 +255,6 @@ async def test_rivals_and_servers_killed_again_and_again_leave_one_tree(
             await asyncio.to_thread(postgres.stop)
             await asyncio.to_thread(postgres.start)
         await asyncio.sleep(chance.uniform(0.0, 1.0))
-        for rival in rivals:
-            if rival.returncode is None:
-                rival.kill()
-            await rival.wait()
+        await watched.stop()
         await asyncio.to_thread(watched.look)
-    await watched.finish(events)
+    return events
