@@ -30,7 +30,7 @@ from alphapulse.domain.provenance.merkle import (
     leaf_hash,
     verify_inclusion,
 )
-from alphapulse.domain.provenance.sealing import TILE_LEVELS, Tree, grown, seal
+from alphapulse.domain.provenance.sealing import TILE_LEVELS, Tree, sealed_next
 from alphapulse.processes.sweep import SweepLimits, sweep_once
 from alphapulse.projections.proofs import consistency_proof, inclusion_proof
 from benchmarks.store import faster, server
@@ -200,10 +200,10 @@ async def seal_all(url: str) -> None:
     async with PostgresEventStore(url) as store, PostgresSeals(url) as seals:
         fence = await store.leases.acquire("seal", "benchmark", 3600)
         assert fence is not None
-        while records := (await store.read(tree.position, limit=EACH)).records:
-            done = seal(tree, records, os.urandom(16 * len(records)), SIGNER.key.name, SIGNER)
+        while events := await seals.ahead(tree.position, EACH):
+            salts = os.urandom(16 * len(events))
+            done, tree = sealed_next(tree, events, salts, SIGNER.key.name, SIGNER)
             await seals.append(done, fence=fence)
-            tree = grown(tree, done)
 
 
 # -- theirs ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import psycopg
@@ -25,10 +25,17 @@ from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.adapters.store.seals import PostgresSeals
 from alphapulse.domain.ports import EventStore, FencedOut, Leases, StoreUnavailable
 from alphapulse.domain.provenance.checkpoint import Checkpoint, open_checkpoint
-from alphapulse.domain.provenance.faults import Fault, FaultKind, TreeCheck, node_faults, row_faults
+from alphapulse.domain.provenance.faults import (
+    Fault,
+    FaultKind,
+    TreeCheck,
+    all_match,
+    node_faults,
+    row_faults,
+)
 from alphapulse.domain.provenance.merkle import Frontier, Node
 from alphapulse.domain.provenance.notes import BadNote, NoteKey
-from alphapulse.domain.provenance.sealing import Leaves, Sealed, SealedLog
+from alphapulse.domain.provenance.sealing import Leaves, Sealed, SealedLog, SealSource
 from alphapulse.processes.leasing import Holding, stoppable
 from alphapulse.processes.project import connector
 from alphapulse.projections import sweeps
@@ -53,12 +60,16 @@ class SweepLimits:
 DEFAULT_LIMITS = SweepLimits()
 
 
+class Swept(SealedLog, SealSource, Protocol):
+    """The tree and the events, read from where they are kept and not from a memory of it."""
+
+
 @dataclass(slots=True)
 class Pass:
     """One way through the leaves from ``leaf`` to ``size``; make one with ``started``."""
 
     store: EventStore
-    seals: SealedLog
+    seals: Swept
     key: NoteKey | None  # without it no signature is looked at
     size: int
     leaf: int
@@ -108,7 +119,9 @@ class Pass:
         return [*kept, *told, *await self._nodes()]
 
     async def _rows(self, leaves: Leaves) -> tuple[Sequence[Fault], Mapping[int, bytes]]:
-        """See ``row_faults``; of payloads a page is held at a time."""
+        """See ``row_faults``; of payloads a page is held at a time, where anything differs at all."""
+        if await self._is_whole(leaves):
+            return [], {}
         faults, derived = list[Fault](), dict[int, bytes]()
         after, last, leaf = self.position, leaves.positions[-1], leaves.first
         while after < last:
@@ -120,6 +133,11 @@ class Pass:
             derived |= hashes
             leaf = end
         return faults, derived
+
+    async def _is_whole(self, leaves: Leaves) -> bool:
+        """The usual case, in a fifth of the time: nothing differs."""
+        events = await self.seals.ahead(self.position, len(leaves))
+        return await asyncio.to_thread(all_match, events, leaves)
 
     def _signed(self, seal: Sealed) -> tuple[Checkpoint | None, str | None]:
         """The checkpoint that was signed, and what is wrong with it or with what stands beside it."""
@@ -156,7 +174,7 @@ class Pass:
         return [Fault(last.size - 1, FaultKind.COUNTS_WRONG, last.position, detail)]
 
 
-async def started(store: EventStore, seals: SealedLog, key: NoteKey | None, size: int, leaf: int = 0) -> Pass:
+async def started(store: EventStore, seals: Swept, key: NoteKey | None, size: int, leaf: int = 0) -> Pass:
     """A pass through the tree of ``size`` leaves that goes on at ``leaf``, where a seal ended."""
     frontier: Frontier | None = Frontier()
     position = 0
@@ -206,7 +224,7 @@ class Sweeper:
     """Passes without end, one after the other, a little at a time."""
 
     store: EventStore
-    seals: SealedLog
+    seals: Swept
     leases: Leases
     connect: Connect
     key: Callable[[], NoteKey | None]  # asked at the beginning of each pass

@@ -7,9 +7,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 
 from alphapulse.domain.ports import StoredRecord
-from alphapulse.domain.provenance.leaf import commitment_of, leaf_of
+from alphapulse.domain.provenance.leaf import SALT_BYTES, Preimage, commitment_of, leaf_of
 from alphapulse.domain.provenance.merkle import Frontier, Node
 from alphapulse.domain.provenance.sealing import TILE_LEVELS, Leaves
 
@@ -40,6 +41,25 @@ class Fault:
     kind: FaultKind
     position: int | None
     detail: str
+
+
+def all_match(events: Sequence[Preimage], leaves: Leaves) -> bool:
+    """Whether ``events``, all of the store in the range of ``leaves``, are what was sealed; tells no faults.
+
+    In a fifth of the time of ``row_faults``.
+    """
+    if [event[0] for event in events] != list(leaves.positions):
+        return False
+    salts = leaves.salts
+    commitments = [
+        sha256(salts[at : at + SALT_BYTES] + event[3]).digest()
+        for at, event in zip(range(0, len(salts), SALT_BYTES), events, strict=True)
+    ]
+    hashes = [
+        sha256(before + commitment + after).digest()
+        for (_, before, after, _, _), commitment in zip(events, commitments, strict=True)
+    ]
+    return b"".join(commitments) == leaves.commitments and b"".join(hashes) == leaves.hashes
 
 
 def row_faults(
