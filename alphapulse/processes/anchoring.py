@@ -24,7 +24,7 @@ from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.adapters.store.seals import PostgresSeals
 from alphapulse.domain.ports import FencedOut, Leases, StoreUnavailable
 from alphapulse.domain.provenance.anchor_names import AnchorName
-from alphapulse.domain.provenance.anchors import Anchor, AnchorFailed, Contradicted, ProofFrom
+from alphapulse.domain.provenance.anchors import Ahead, Anchor, AnchorFailed, Contradicted, ProofFrom
 from alphapulse.domain.provenance.notes import NoteKey
 from alphapulse.domain.provenance.sealing import Receipt, Sealed, SealedLog, SealWriter
 from alphapulse.processes.anchor_history import Standing, standings
@@ -115,6 +115,10 @@ class Anchoring:
                 receipt = await self.anchor.anchor(newest, _proof_to(self.seals, newest))
         except TimeoutError:
             raise AnchorFailed(f"no receipt within {self.limits.timeout_s:g} s") from None
+        except Ahead as error:
+            if (grown := await self.seals.sealed()) and grown.size >= error.seen:
+                raise AnchorFailed(f"was shown {error.seen} leaves by another of ours just now") from None
+            raise
         await self.seals.keep(receipt)
         self.standing.add(receipt)
         return receipt

@@ -4,11 +4,14 @@ import asyncio
 import os
 from typing import Any
 
+import pytest
+
 from alphapulse.adapters.provenance.keys import KeySigner
 from alphapulse.adapters.store.seals import PostgresSeals
 from alphapulse.domain.provenance.merkle import Frontier
 from alphapulse.domain.provenance.sealing import Receipt, Tree, grown, seal
 from alphapulse.graphql.health import Health, Thresholds
+from alphapulse.projections import anchor_status
 from tests.adapters.store.events import run_of
 from tests.graphql.conftest import Api
 
@@ -20,7 +23,7 @@ def anchor_reasons(report: Any) -> list[str]:
 
 
 async def test_an_anchor_is_behind_from_the_first_checkpoint_that_it_has_no_receipt_for(
-    api: Api, database_url: str
+    api: Api, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signer, tree = KeySigner("log.example", os.urandom(32)), Tree(Frontier(), 0, {})
     store = api.services.store
@@ -50,5 +53,8 @@ async def test_an_anchor_is_behind_from_the_first_checkpoint_that_it_has_no_rece
     assert (promised["size"], promised["lag_leaves"]) == (3, 3)
     assert (nothing["size"], nothing["lag_leaves"]) == (0, 6)
     assert nothing["lag_seconds"] >= promised["lag_seconds"] + 0.4, "from the first, and from the second seal"
+    monkeypatch.setattr(anchor_status, "LOOKED_AT", 2)  # those for 6 leaves
+    told = (await health.report()).details["anchors"]
+    assert [each["size"] for each in told] == [6, 0, 0]
     patient = Health(api.services, Thresholds(anchors=NAMES, anchor_lag_s=3600))
     assert anchor_reasons(await patient.report()) == []

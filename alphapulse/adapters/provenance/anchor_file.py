@@ -26,6 +26,7 @@ from alphapulse.adapters.provenance.keys import KeySigner, ed25519, load_or_crea
 from alphapulse.domain.provenance.anchors import (
     FILE,
     MICROSECONDS,
+    Ahead,
     AnchorFailed,
     Contradicted,
     ProofFrom,
@@ -158,10 +159,7 @@ async def _continued(last: _Line, checkpoint: Checkpoint, proof_from: ProofFrom,
     """Raises Contradicted unless ``checkpoint`` continues what was cosigned last."""
     seen = checkpoint_of(parse_note(last.note).text)
     if seen.size > checkpoint.size:
-        raise Contradicted(
-            f"{folder} has cosigned {seen.size} leaves of this log, which now has {checkpoint.size}: it was "
-            "rolled back, or another continues it under the same key"
-        )
+        raise Ahead(str(folder), seen.size, checkpoint.size)
     try:
         proof = await proof_from(seen.size)
         verify_consistency(seen.size, checkpoint.size, seen.root, checkpoint.root, proof)

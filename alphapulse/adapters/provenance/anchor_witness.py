@@ -9,6 +9,7 @@ from alphapulse.domain.provenance.anchors import (
     MAX_PROOF_HASHES,
     MICROSECONDS,
     WITNESS,
+    Ahead,
     AnchorFailed,
     Contradicted,
     ProofFrom,
@@ -81,10 +82,7 @@ class WitnessAnchor:
             )
         assert size is not None, "both cases without a size are told above"
         if size > sealed.size:
-            raise Contradicted(
-                f"{self.url} has cosigned {size} leaves of this log, which now has {sealed.size}: it was "
-                "rolled back, or another continues it under the same key"
-            )
+            raise Ahead(self.url, size, sealed.size)
         return size
 
 

@@ -45,6 +45,17 @@ class Contradicted(Exception):
     """The anchor has seen another history of this log: it was rolled back, or it was forked."""
 
 
+class Ahead(Contradicted):
+    """The anchor has seen ``seen`` leaves of this log, more than it was shown."""
+
+    def __init__(self, anchor: str, seen: int, shown: int) -> None:
+        super().__init__(
+            f"{anchor} has cosigned {seen} leaves of this log, which now has {shown}: it was rolled back, or "
+            "another continues it under the same key"
+        )
+        self.seen = seen
+
+
 class Anchor(Protocol):
     @property
     def name(self) -> str:

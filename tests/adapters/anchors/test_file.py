@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from alphapulse.adapters.provenance.anchor_file import KEY_FILE, FileWitness, open_witness
 from alphapulse.adapters.provenance.keys import KeySigner, ed25519
 from alphapulse.domain.provenance.anchors import AnchorFailed, Contradicted, cosigned, witness_key
+from alphapulse.domain.provenance.checkpoint import Checkpoint
 from alphapulse.domain.provenance.notes import parse_note
 from tests.adapters.anchors.sealed_logs import SealedLog, sealed_log
 
@@ -62,10 +64,6 @@ async def test_a_checkpoint_of_one_size_and_root_but_another_text_is_cosigned_as
     log = await sealed_log()
     sealed = await log.grow(5)
     await witness(tmp_path, log).anchor(sealed, log.proof_to(sealed))
-    from dataclasses import replace
-
-    from alphapulse.domain.provenance.checkpoint import Checkpoint
-
     other = Checkpoint(origin=log.signer.key.name, size=5, root=sealed.root, extensions=("more",))
     changed = replace(sealed, note=str(other.sign(log.signer)))
     receipt = await witness(tmp_path, log).anchor(changed, log.proof_to(changed))
@@ -168,6 +166,27 @@ async def test_many_at_once_make_one_line_a_checkpoint_in_order(tmp_path: Path):
     lines = the_file(tmp_path).read_text().splitlines()[1:]
     sizes = [int(line.split(":")[1].split(",")[0]) for line in lines]
     assert sizes == sorted(set(sizes))
+
+
+async def test_one_who_is_overtaken_each_time_gives_up_after_three(tmp_path: Path):
+    log = await sealed_log()
+    sealed = await log.grow(2)
+    await witness(tmp_path, log, 1.0).anchor(sealed, log.proof_to(sealed))
+    newest, looks = await log.grow(2), 0
+
+    async def overtaken(old: int) -> list[bytes]:
+        """Meanwhile another cosigns the same tree, under another text each time."""
+        nonlocal looks
+        looks += 1
+        more = Checkpoint(origin=sealed_origin, size=4, root=newest.root, extensions=(f"look {looks}",))
+        rival = replace(newest, note=str(more.sign(log.signer)))
+        await witness(tmp_path, log, 1.0).anchor(rival, log.proof_to(rival))
+        return list(await log.proof_to(newest)(old))
+
+    sealed_origin = log.signer.key.name
+    with pytest.raises(AnchorFailed, match="another wrote there 3 times"):
+        await witness(tmp_path, log, 1.0).anchor(newest, overtaken)
+    assert looks == 3
 
 
 async def test_a_held_file_is_waited_for_so_long_and_no_longer(tmp_path: Path):

@@ -8,7 +8,7 @@ from opentimestamps.core.notary import BitcoinBlockHeaderAttestation, PendingAtt
 from opentimestamps.core.serialize import BytesDeserializationContext, BytesSerializationContext
 from opentimestamps.core.timestamp import DetachedTimestampFile
 
-from alphapulse.adapters.provenance.anchor_ots import OtsAnchor
+from alphapulse.adapters.provenance.anchor_ots import MAX_PROMISES, OtsAnchor
 from alphapulse.domain.provenance.anchors import AnchorFailed, is_settled
 from alphapulse.domain.provenance.opentimestamps import BLOCK_HEADER, Timestamp, file_of, parse_file
 from alphapulse.domain.provenance.sealing import Receipt, Sealed
@@ -213,6 +213,23 @@ async def test_one_calendar_that_fails_does_not_hold_another_that_keeps_its_prom
         settled = await anchor_at(url).settle(both)
     assert settled is not None
     assert is_settled(settled)
+
+
+async def test_of_many_promises_only_so_many_are_asked_about():
+    sealed, calendar = await a_checkpoint(), Calendar()
+    async with serving(calendar) as url:
+        calendar.uri = url
+        pending = await anchor_at(url).anchor(sealed, no_proof)
+        digest, timestamp = parse_file(pending.data)
+        ((message, promise),) = timestamp.attested(digest)
+        for number in range(20):
+            uri = f"{url}/{number}".encode()
+            more = Timestamp(attestations=[replace(promise, payload=bytes([len(uri)]) + uri)])
+            timestamp = timestamp.upgraded(digest, message, more)
+        calendars = [f"{url}/{number}" for number in range(20)]
+        many = replace(pending, data=file_of(digest, timestamp))
+        assert await anchor_at(url, calendars=calendars).settle(many) is None
+    assert len([request for request in calendar.requests if request.startswith("GET")]) == MAX_PROMISES == 8
 
 
 async def test_a_receipt_that_is_no_timestamp_is_said():
