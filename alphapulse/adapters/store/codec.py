@@ -131,7 +131,7 @@ class Codec:
             for upcast in upcasters:
                 raw = upcast(raw)
             return form.build(raw)
-        except (msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+        except (msgspec.MsgspecError, LookupError, TypeError, ValueError, RecursionError) as error:
             raise UndecodableEvent(f"{name} of {len(state)} bytes: {error}") from error
 
     def event_time(self, event: object) -> int | None:
