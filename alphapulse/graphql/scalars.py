@@ -32,7 +32,7 @@ NULL_COLUMN = Column(orjson.Fragment(b"null"))
 
 
 def parse_position(value: Any) -> Position:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_POSITION:
         raise UserError(f"position {value!r} needs an integer from 0 to {_MAX_POSITION}")
