@@ -20,6 +20,7 @@ from alphapulse.adapters.files.reader import (
 from alphapulse.adapters.files.source import open_bytes, read_block
 
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NO_OBJECT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what it raises of other text
 
 
 @njit(cache=True, nogil=True)
@@ -88,7 +89,7 @@ class JsonReader:
         for i, text in enumerate(objects):
             try:
                 members = _DECODER.decode(text)
-            except msgspec.DecodeError:
+            except _NO_OBJECT:
                 members, whole[i] = {}, False
             for name, values in fields.items():
                 values.append(_plain(members.get(name)))
@@ -109,7 +110,7 @@ def first_members(path: Path) -> list[str] | None:
     objects, _ = _objects(head)
     try:
         return list(_DECODER.decode(objects[0])) if objects else None
-    except msgspec.DecodeError:
+    except _NO_OBJECT:
         return None
 
 
