@@ -36,6 +36,8 @@ def read_labels(path: Path) -> tuple[Any, Labels]:
         for name in ("instrument", "time"):
             if name not in table.column_names:
                 raise BadLabels(f"{path}: no column {name} among {', '.join(table.column_names)}")
+        if twice := sorted({n for n in table.column_names if table.column_names.count(n) > 1}):
+            raise BadLabels(f"{path}: column {twice[0]} stands {table.column_names.count(twice[0])} times")
         labels = Labels(
             instrument=table["instrument"].cast(pa.string()).to_pylist(),
             time=_integers(table["time"], path, "time", pa.timestamp("ns")),
@@ -43,7 +45,7 @@ def read_labels(path: Path) -> tuple[Any, Labels]:
             if "position" in table.column_names
             else None,
         )
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: names of columns
         raise BadLabels(f"{path}: {error}") from None
     return table, labels
 
