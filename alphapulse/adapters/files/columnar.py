@@ -46,7 +46,10 @@ class ColumnarReader:
 
     def _next(self, batches: Iterator[pa.RecordBatch], row: int) -> pa.RecordBatch | None:
         try:
-            return next(batches, None)
+            batch = next(batches, None)
+            if batch is not None:
+                batch.validate(full=True)  # what a damaged file says of its own lengths would be believed
+            return batch
         except (pa.ArrowException, OSError) as error:
             raise UnreadableFile(f"{self._path}: broken after row {row - 1}: {error}") from None
 
@@ -68,9 +71,18 @@ class ColumnarReader:
         return TextChunk(
             row=np.arange(first_row, first_row + n, dtype=np.int64),
             whole=np.ones(n, dtype=np.bool_),
-            columns={name: _as_text(batch.column(name), self._float_digits) for name in self._wanted},
+            columns={name: self._column(batch, name, first_row) for name in self._wanted},
             raw=partial(_row_text, batch),
         )
+
+    def _column(self, batch: pa.RecordBatch, name: str, first_row: int) -> TextColumn:
+        column = batch.column(name)
+        try:
+            return _as_text(column, self._float_digits)
+        except pa.ArrowException as error:
+            raise UnreadableFile(
+                f"{self._path}: column {name!r} of {column.type} after row {first_row - 1}: {error}"
+            ) from None
 
 
 def columnar_schema(path: Path, kind: str) -> Any:
@@ -80,12 +92,20 @@ def columnar_schema(path: Path, kind: str) -> Any:
         UnreadableFile: it is damaged or cut off.
     """
     try:
-        if kind == "parquet":
-            return pq.read_schema(path)
-        with pa.memory_map(str(path)) as mapped, ipc.open_file(mapped) as file:
-            return file.schema
-    except (pa.ArrowException, OSError) as error:
+        schema = _schema(path, kind)
+        names = schema.names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UnreadableFile(f"{path}: a damaged or cut off {kind} file: {error}") from None
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UnreadableFile(f"{path}: column {twice[0]!r} stands {names.count(twice[0])} times in the file")
+    return schema
+
+
+def _schema(path: Path, kind: str) -> Any:
+    if kind == "parquet":
+        return pq.read_schema(path)
+    with pa.memory_map(str(path)) as mapped, ipc.open_file(mapped) as file:
+        return file.schema
 
 
 def _time_unit(kind: pa.DataType) -> str | None:
@@ -113,4 +133,12 @@ def _as_text(column: pa.Array, float_digits: int | None) -> TextColumn:
 
 
 def _row_text(batch: pa.RecordBatch, i: int) -> str:
-    return json.dumps(batch.slice(i, 1).to_pylist()[0], default=str)
+    values = {name: _value(column, i) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    return json.dumps(values, default=str)
+
+
+def _value(column: pa.Array, i: int) -> Any:
+    try:
+        return column[i].as_py()
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # a time that Python has no date for
+        return f"a {column.type}: {error}"
