@@ -39,16 +39,27 @@ class _Rule:
 def _text(value: str) -> str:
     if any(ord(letter) < 32 for letter in value):
         raise ValueError("holds a control character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not UTF-8") from None
     return value
 
 
 def _path(value: str) -> Path:
-    return Path(_text(value)).expanduser().absolute()
+    try:
+        return Path(_text(value)).expanduser().absolute()
+    except RuntimeError as error:  # ~ of somebody who has no home
+        raise ValueError(str(error)) from None
 
 
 def _file(value: str) -> Path:
     path = _path(value)
-    if not path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:  # a name that no file can have
+        raise ValueError(f"is not a file: {error.strerror}") from None
+    if not is_file:
         raise ValueError("is not a file")
     if not os.access(path, os.R_OK):
         raise ValueError("cannot be read by this user")
@@ -370,7 +381,7 @@ def _secrets(given: Mapping[str, str]) -> Sequence[str]:
     for name, rule in _rules().items():
         value = given.get(PREFIX + name.upper(), "")
         if rule.secret:
-            found |= {value, quote(value, safe=""), quote(value)}
+            found |= {value, *(quote(value, safe, errors="surrogateescape") for safe in ("", "/"))}
         for secret in re.findall(r"://[^:@/?#\s]*:([^@/\s]*)@|[?&]password=([^&#\s]*)", value):
             found |= {secret[0], secret[1], unquote(secret[0]), unquote(secret[1])}
         if name == "nats_url":
