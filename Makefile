@@ -64,6 +64,11 @@ test-feast: setup .venv-feast/.installed  ## our features through Feast: make te
 test-long: setup $(VENV)/.compiled  ## the long tests too
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
+RUNS ?= 100000
+
+fuzz: setup $(VENV)/.compiled  ## inputs nobody thought of, added up in docs/results/fuzz.json: make fuzz TARGET=files RUNS=100000
+	$(PY) -m tests.fuzz $(TARGET) --runs $(RUNS) $(ARGS)
+
 check: setup  ## format, lint, types, boundaries
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
