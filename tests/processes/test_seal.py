@@ -407,6 +407,28 @@ async def test_a_tree_that_is_not_what_was_signed_stops_with_both_roots(
                 await running.until(lambda _: False)
 
 
+async def test_a_tree_with_a_hole_is_not_gone_on_with(database_url: str, tmp_path: Path) -> None:
+    async with postgres_world(database_url, tmp_path) as world:
+        await world.store.append(run_of("a", 1, 300))
+        async with sealing(world.store, world.seals, world.leases, tmp_path) as running:
+            await running.sealed(300)
+        older = KeptCheckpoint(tmp_path, ORIGIN).read()
+        assert older
+        await world.store.append(run_of("b", 1, 300))
+        async with sealing(world.store, world.seals, world.leases, tmp_path) as running:
+            await running.sealed(600)
+        with psycopg.connect(database_url) as db:
+            db.execute("ALTER TABLE log_nodes DISABLE TRIGGER log_nodes_only_grow")
+            db.execute("DELETE FROM log_nodes WHERE number = 0")
+        with pytest.raises(NotOurTree, match=r"600 leaves in the database has a hole: .*node 0 of level"):
+            async with sealing(world.store, world.seals, world.leases, tmp_path) as running:
+                await running.until(lambda _: False)
+        KeptCheckpoint(tmp_path, ORIGIN).path.write_text(older)
+        with pytest.raises(RolledBack, match=r"does not go on from it .*node 0 of level 8"):
+            async with sealing(world.store, world.seals, world.leases, tmp_path) as running:
+                await running.until(lambda _: False)
+
+
 async def test_a_log_begun_anew_as_the_docs_say_is_sealed_from_its_first_event(
     database_url: str, tmp_path: Path
 ) -> None:

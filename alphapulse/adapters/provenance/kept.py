@@ -117,11 +117,11 @@ async def require_continuation(kept: KeptCheckpoint, log: SealedLog, key: NoteKe
         )
     new = _opened(last.note, key, "the newest checkpoint of the database")
     ranges = consistency_ranges(old.size, new.size) if old.size else []
-    nodes = await log.nodes(list(nodes_of(ranges)))
-    proof = [range_root(lo, hi, nodes) for lo, hi in ranges]
     try:
+        nodes = await log.nodes(list(nodes_of(ranges)))
+        proof = [range_root(lo, hi, nodes) for lo, hi in ranges]
         verify_consistency(old.size, new.size, old.root, new.root, proof)
-    except BadProof as error:
+    except (BadProof, KeyError) as error:
         raise RolledBack(
             f"rolled back: {kept.path} holds the checkpoint of {old.size} leaves with root {old.root.hex()}, "
             f"and the tree of {new.size} leaves with root {new.root.hex()} in the database does not go on "
