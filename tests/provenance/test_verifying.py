@@ -22,18 +22,29 @@ from alphapulse.adapters.verifier import findings, payload
 from alphapulse.adapters.verifier.bundle import Asked, verify_bundle
 from alphapulse.adapters.verifier.findings import INCOMPLETE, INVALID, VALID, Findings
 from alphapulse.adapters.verifier.joining import joined
-from alphapulse.adapters.verifier.main import main, verify_file
+from alphapulse.adapters.verifier.main import main, verify_file, watchers
 from alphapulse.adapters.verifier.note import key_of
 from alphapulse.adapters.verifier.report import report_json, report_text
 from alphapulse.adapters.verifier.single import verify_proof
 from alphapulse.cli import COMMANDS, HELP
 from alphapulse.cli.lazy import group
 from alphapulse.domain.provenance.anchors import cosign, witness_key
+from alphapulse.domain.provenance.leaf import commitment_of
 from alphapulse.domain.provenance.notes import parse_note
 from alphapulse.domain.provenance.selection import AsOf, Selection
 from alphapulse.processes.proving import proof_file
 from alphapulse.projections.event_proofs import prove_event
-from tests.provenance.forging import Draft, Given, given_of, packed, put, rehash, repair_manifest, value
+from tests.provenance.forging import (
+    Draft,
+    Given,
+    given_of,
+    leaf_of_line,
+    packed,
+    put,
+    rehash,
+    repair_manifest,
+    value,
+)
 from tests.provenance.given import STRATEGY, World, bundle_of, sealed_log
 
 
@@ -415,3 +426,49 @@ def _leave_out(draft: Draft, at: int) -> None:
     draft.lines[at] = {}
     put(draft.lines[at], "gap", [leaf, leaf + 1])
     put(draft.lines[at], "nodes", [node])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_a_publisher_signs_the_verifier_comes_to_a_verdict(make: Any, seed: int) -> None:
+    """Payloads of strategies, signals and outcomes altered and sealed anew by who has the key."""
+    random = Random(seed)
+    draft = Draft(make())
+    for at in random.sample(list(draft.events), 8):
+        line = draft.lines[at]
+        state = base64.b64decode(value(line, "state"))
+        if state[:1] == b"{":
+            odd = json.dumps(_altered(random, json.loads(state))).encode()
+            put(line, "state", base64.b64encode(odd).decode())
+            put(line, "name", random.choice([value(line, "name"), "signal.issued.v1", "outcome.recorded.v1"]))
+            rehash(line)
+    draft.sign(draft.given.signer)
+    data = draft.careful()
+    found = verify_bundle(lambda: io.BytesIO(data), draft.given.asked, watchers())
+    assert found.verdict in (VALID, INVALID, INCOMPLETE)
+
+
+@pytest.mark.parametrize("depth", [200, 900, 3_000, 50_000])
+def test_what_is_nested_deeply_is_read_or_refused(make: Any, depth: int) -> None:
+    draft = Draft(make(tables=("csv",)))
+    line = next(line for line in draft.lines if value(line, "name") == "strategy.defined.v1")
+    state = b'{"a":' * depth + b"1" + b"}" * depth
+    put(line, "state", base64.b64encode(state).decode())
+    put(line, "commitment", commitment_of(base64.b64decode(value(line, "salt")), state))
+    put(line, "hash", leaf_of_line(line).hash())
+    line["event"] = msgspec.Raw(state)
+    draft.sign(draft.given.signer)
+    data = draft.careless()
+    found = verify_bundle(lambda: io.BytesIO(data), draft.given.asked, watchers())
+    assert found.verdict == INVALID  # the manifest is not of these events, at least
+
+
+def _altered(random: Random, old: Any) -> Any:
+    """``old`` with something odd somewhere in it."""
+    if isinstance(old, dict) and old and random.random() < 0.8:
+        key = random.choice(list(old))
+        rest = {name: each for name, each in old.items() if name != key}
+        return rest if random.random() < 0.15 else {**old, key: _altered(random, old[key])}
+    if isinstance(old, list) and old and random.random() < 0.8:
+        at = random.randrange(len(old))
+        return [*old[:at], _altered(random, old[at]), *old[at + 1 :]]
+    return random.choice([None, True, -1, 1e308, 2**70, "", "x", [], {}, [1], [[]] * 3, "9" * 50, -(2**63)])

@@ -18,7 +18,14 @@ from alphapulse.adapters.verifier.findings import Findings
 from alphapulse.adapters.verifier.leaf import Event
 from alphapulse.adapters.verifier.market import BARS_NAME, MARKET_NAMES, MINUTE_NS, TRADES_NAME, MarketFact
 from alphapulse.adapters.verifier.outcomes import claimed_of, differences_of_outcome, outcome_again
-from alphapulse.adapters.verifier.track import DEFINED_NAME, ISSUED_NAME, OUTCOME_NAME, Shown, shown_of
+from alphapulse.adapters.verifier.track import (
+    DEFINED_NAME,
+    ISSUED_NAME,
+    OUTCOME_NAME,
+    Shown,
+    plain_numbers,
+    shown_of,
+)
 
 EVIDENCE_FORMAT = "alphapulse-evidence-1"
 _MAX_EVIDENCE_EVENTS = 100_000
@@ -74,6 +81,7 @@ class EvidenceBundle:
         strategy, decision = roles["strategy"], roles["decision"]
         self._check_links(findings, roles)
         self._check_models(findings, roles, evidence["models"])
+        self._check_told(findings, evidence, roles)
         calibration = roles.get("calibration")
         ledger = decision_again(
             decision.body, strategy.body, None if calibration is None else calibration.body
@@ -163,6 +171,36 @@ class EvidenceBundle:
             elif here[name] > roles["decision"].line.leaf:
                 findings.fault(f"model {name} is a leaf after the decision", here[name], "models")
 
+    def _check_told(self, findings: Findings, evidence: dict[str, Any], roles: dict[str, Shown]) -> None:
+        """What evidence.json says in its own words is what the events say; what is derived is labelled so."""
+        made, signal, outcome = roles["decision"].body, roles.get("signal"), roles.get("outcome")
+        expected = {
+            "strategy": made["strategy"],
+            "strategy_version": made["strategy_version"],
+            "number": None if signal is None else signal.body["number"],
+            "decision": made["decision"],
+            "claimed": claims_of(made),
+            "came_out": None if outcome is None else outcome.body["outcome"],
+        }
+        told = {name: plain_numbers(evidence[name]) for name in expected}
+        features = plain_numbers(evidence["features"])
+        expected["features"], told["features"] = features_said(made), features["of_the_decision"]
+        expected["market"] = self._versions(made["instrument"])
+        told["market"] = evidence["market"]["versions"]
+        for name, value in expected.items():
+            if told[name] != value:
+                findings.fault(f"{name} is not what the events say", None, "evidence.json")
+        for leaf in [*evidence["exits"], *(each["leaf"] for each in features["of_the_read_model"])]:
+            if leaf not in self._by_leaf:
+                findings.fault("evidence.json names it, and it is not here", leaf, "evidence.json")
+
+    def _versions(self, instrument: str) -> dict[str, list[int]]:
+        """First and last version of each stream of the market."""
+        found: dict[str, list[int]] = {}
+        for line in self._slice(instrument):
+            found.setdefault(line.stream, [line.version, line.version])[1] = line.version
+        return found
+
     def _outcome(self, findings: Findings, roles: dict[str, Shown]) -> str:
         """equal, differs, open, or not recomputed; with the words for it said."""
         decision, outcome = roles["decision"], roles.get("outcome")
@@ -247,6 +285,29 @@ def _facts_of(findings: Findings, lines: Sequence[Event]) -> list[MarketFact] | 
             return None
         facts.append(MarketFact(line.position, line.stream, line.name, body))
     return facts
+
+
+def claims_of(made: dict[str, Any]) -> dict[str, Any]:
+    """What a DecisionMade claims, as evidence.json says it."""
+    names = ("verdict", "side", "entry", "stop", "target")
+    return {
+        **{name: made[name] for name in names},
+        "confidence": made["claim"]["confidence"],
+        "decided": str(made["time"]),
+        "horizon_end": str(made["horizon_end"]),
+    }
+
+
+def features_said(made: dict[str, Any]) -> dict[str, Any]:
+    """What a DecisionMade says of its bar, as evidence.json says it."""
+    return {
+        "from": "the event of the decision, which is committed",
+        "close": made["entry"],
+        "average_true_range": made["average_true_range"],
+        "regime": made["regime"],
+        "flags": made["flags"],
+        "votes": {vote["voter"]: vote["reasons"] for vote in made["votes"]},
+    }
 
 
 def _check_beginning(findings: Findings, line: Event, start: int) -> None:

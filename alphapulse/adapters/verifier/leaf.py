@@ -100,10 +100,18 @@ def json_of(text: str) -> Any:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values of ``json_of`` are the same: 1 is neither true nor 1.0."""
-    if one != other:
-        return False
-    return repr(one) == repr(other) or _ENCODER.encode(one) == _ENCODER.encode(other)  # keys in another order
+    """Whether two values of ``json_of`` are the same: 1 is neither true nor 1.0.
+
+    Raises:
+        LineRefused: they are nested too deeply for this Python.
+    """
+    try:
+        if one != other:
+            return False
+        # repr knows kinds of numbers; where it differs, keys may stand in another order.
+        return repr(one) == repr(other) or _ENCODER.encode(one) == _ENCODER.encode(other)
+    except RecursionError:
+        raise LineRefused("event", "nested too deeply") from None
 
 
 def event_of(line: dict[str, Any]) -> Event:

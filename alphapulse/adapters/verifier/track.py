@@ -28,7 +28,10 @@ SIGNALS_STREAM, STRATEGY_STREAM = "signals-", "strategy-"
 
 
 # A committed payload that is not what its name says, or of a version that is not known here.
-NOT_ITS_NAME = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError)
+NOT_ITS_NAME = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError),
+    *(MemoryError, RecursionError),
+)
 
 
 class Vouched(NamedTuple):
@@ -238,7 +241,9 @@ class TrackRecord:
         else:
             length = self.bar_length(outcome["position"])
             # Of a market event that is not in the bundle nobody can say that it was no bar.
-            until = outcome["closed_at"] - (signal["timeframe"] * MINUTE_NS if length is None else length)
+            until = outcome["closed_at"] - (
+                int(signal["timeframe"]) * MINUTE_NS if length is None else length
+            )
         return int(max(min(until, signal["horizon_end"]), signal["time"]))
 
     def _is_hidden(self, strategy: str, signal: dict[str, Any], now: int) -> bool:
@@ -282,7 +287,7 @@ def longest_of(strategy: Mapping[str, Any]) -> int:
     """How long a signal of this StrategyDefined may stay open, ns."""
     bars = max(geometry["horizon_bars"] for geometry in strategy["geometries"])
     factors = [each["change"].get("horizon", 1.0) for each in strategy["adaptations"]]
-    lasts = int(bars * max([1.0, *factors]) + 1) * max(strategy["timeframes"]) * MINUTE_NS
+    lasts = int(bars * max([1.0, *factors]) + 1) * max(map(int, strategy["timeframes"])) * MINUTE_NS
     return int(min(lasts, _LONGEST_NS))
 
 
