@@ -361,6 +361,20 @@ async def test_while_the_database_is_away_the_sweep_waits(
     assert next(failures, None) is None
 
 
+async def test_a_sweep_outlives_its_connections(log: SealedDatabase) -> None:
+    limits = SweepLimits(leaves=150, share=1.0, rest_s=0.05, backoff_s=(0.01, 0.05))
+    async with Running(sweeper(log, limits)):
+        await _until(log, lambda found: found.sweep.passes >= 1)
+        await _to(
+            log.url,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        done = await passes(log)
+        await _until(log, lambda found: found.sweep.passes >= done + 2)
+    assert await recorded(log) == []
+
+
 async def _until(log: SealedDatabase, holds: Any) -> None:
     async def now() -> bool:
         found = await status(log)
