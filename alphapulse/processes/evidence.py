@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from alphapulse.adapters.store.codec import codec
-from alphapulse.adapters.verifier.evidence import EVIDENCE_FORMAT
+from alphapulse.adapters.verifier.evidence import EVIDENCE_FORMAT, claims_of, features_said
 from alphapulse.domain.analysis.models import ModelFitted
 from alphapulse.domain.analysis.models import stream_of as model_stream
 from alphapulse.domain.decision.decisions import (
@@ -215,6 +215,7 @@ async def _told(
 ) -> Mapping[str, Any]:
     """What evidence.json says."""
     made = found.made
+    plain = msgspec.to_builtins(made)
     return {
         "format": EVIDENCE_FORMAT,
         "strategy": made.strategy,
@@ -226,11 +227,11 @@ async def _told(
         "models": [await _model_told(seals, name, parts) for name, parts in found.models.items()],
         "market": _market_told(made, market),
         "features": {
-            "of_the_decision": _features_told(made),
+            "of_the_decision": features_said(plain),
             "of_the_read_model": [await _set_told(seals, each) for each in sets],
             "code_versions": found.strategy.event.code_versions,
         },
-        "claimed": _claimed(made),
+        "claimed": claims_of(plain),
         "came_out": None if found.outcome is None else msgspec.to_builtins(found.outcome.event.outcome),
     }
 
@@ -254,17 +255,6 @@ def _market_told(made: DecisionMade, market: MarketSlice) -> Mapping[str, Any]:
     }
 
 
-def _features_told(made: DecisionMade) -> Mapping[str, Any]:
-    return {
-        "from": "the event of the decision, which is committed",
-        "close": made.entry,
-        "average_true_range": made.average_true_range,
-        "regime": made.regime,
-        "flags": made.flags,
-        "votes": {vote.voter: list(vote.reasons) for vote in made.votes},
-    }
-
-
 async def _set_told(seals: SealedLog, of: SetValues) -> Mapping[str, Any]:
     return {
         "from": "the features read model, which is derived and not committed",
@@ -274,19 +264,6 @@ async def _set_told(seals: SealedLog, of: SetValues) -> Mapping[str, Any]:
         "leaf": await seals.leaf_after(of.position - 1),
         "known_time": str(of.known_time),
         "values": of.values,
-    }
-
-
-def _claimed(made: DecisionMade) -> Mapping[str, Any]:
-    return {
-        "verdict": made.verdict,
-        "side": made.side,
-        "entry": made.entry,
-        "stop": made.stop,
-        "target": made.target,
-        "confidence": made.claim.confidence,
-        "decided": str(made.time),
-        "horizon_end": str(made.horizon_end),
     }
 
 

@@ -1,20 +1,23 @@
 """Evidence of a signal convinces a stranger; what was changed, left out or made up is refused, and named."""
 
 import asyncio
+import io
 import json
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
 
 from alphapulse.adapters.store.codec import codec
+from alphapulse.adapters.verifier.bundle import verify_bundle
 from alphapulse.adapters.verifier.findings import INVALID, VALID, Findings
-from alphapulse.adapters.verifier.main import asked_of, verify_file
+from alphapulse.adapters.verifier.main import asked_of, verify_file, watchers
 from alphapulse.domain.analysis.models import stream_of as model_stream
 from alphapulse.domain.decision.strategy import Gate
 from alphapulse.domain.ports import NewEvent, StoredRecord
@@ -25,7 +28,9 @@ from alphapulse.processes.evidence import Evidence, evidence
 from tests import decision_events as given
 from tests.domain.signals.engine_world import closes_and_volumes, log, strategy, trade_events
 from tests.provenance.decided_world import decided_world, empty_world, signals_of
+from tests.provenance.forging import given_of
 from tests.provenance.given import World
+from tests.provenance.tampers import TAMPERS
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +271,49 @@ async def test_the_decision_of_another_signal_is_not_its_own(world: World, tmp_p
     swapped = {**one.told, "roles": {**one.told["roles"], "signal": two.told["roles"]["signal"]}}
     judged = await other_bundle(world, two, tmp_path / "x.tar.gz", told=swapped)
     assert judged.verdict == INVALID
+
+
+WORDS: dict[str, tuple[tuple[Any, ...], Any]] = {
+    "number": (("number",), 7),
+    "decision": (("decision",), "other"),
+    "claimed": (("claimed", "confidence"), 0.99),
+    "came_out": (("came_out", "net_bps"), 99.0),
+    "features": (("features", "of_the_decision", "regime"), "none"),
+    "market": (("market", "versions", "bars-test-M0-1m"), [1, 99]),
+}
+
+
+@pytest.mark.parametrize("what", WORDS)
+async def test_what_the_evidence_says_in_its_own_words_is_what_the_events_say(
+    world: World, tmp_path: Path, what: str
+) -> None:
+    found = await written(world, "world/1", tmp_path / "1.tar.gz")
+    told = msgspec.json.decode(msgspec.json.encode(found.told))
+    path, value = WORDS[what]
+    place = told
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    judged = await other_bundle(world, found, tmp_path / "x.tar.gz", told=told)
+    assert judged.verdict == INVALID
+    assert f"{what} is not what the events say" in [fault.text for fault in judged.faults]
+
+
+async def test_random_tampering_with_evidence_is_found(world: World, tmp_path: Path) -> None:
+    """Whatever is done to it, those who judge the events neither miss it nor stumble."""
+    out = tmp_path / "x.tar.gz"
+    await written(world, "world/1", out)
+    honest = given_of("evidence", out, world.signer, [seal.note for seal in world.seals.seals])
+    kinds = set()
+    for number in range(80):
+        random = Random(number)
+        kind = random.choice(list(TAMPERS))
+        forged = TAMPERS[kind](random, honest)
+        if forged is not None:
+            kinds.add(kind)
+            judged = verify_bundle(lambda data=forged.data: io.BytesIO(data), forged.asked, watchers())
+            assert judged.verdict != VALID, (number, kind, forged.how)
+    assert len(kinds) > 10
 
 
 async def test_an_open_signal_has_evidence_without_an_outcome(fine_world: World, tmp_path: Path) -> None:

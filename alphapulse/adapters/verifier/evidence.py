@@ -16,8 +16,9 @@ from typing import Any
 from alphapulse.adapters.verifier.arithmetic import decision_again
 from alphapulse.adapters.verifier.findings import Findings
 from alphapulse.adapters.verifier.leaf import Event
-from alphapulse.adapters.verifier.market import BARS_NAME, MARKET_NAMES, MINUTE_NS, TRADES_NAME, MarketFact
+from alphapulse.adapters.verifier.market import MARKET_NAMES
 from alphapulse.adapters.verifier.outcomes import claimed_of, differences_of_outcome, outcome_again
+from alphapulse.adapters.verifier.slices import check_entry, check_slice, facts_in, slice_of, versions_in
 from alphapulse.adapters.verifier.track import (
     DEFINED_NAME,
     ISSUED_NAME,
@@ -161,7 +162,7 @@ class EvidenceBundle:
             bodies = [shown_of(line).body for line in parts if line is not None]
             if len(bodies) != len(model["leaves"]) or any(body is None for body in bodies):
                 findings.fault(f"model {model['model']}: a part is not here", None, "models")
-            elif any(body["digest"] != model["digest"] for body in bodies):
+            elif any(body.get("digest") != model["digest"] for body in bodies):
                 findings.fault(f"model {model['model']}: its digest is not {model['digest']}", None, "models")
             else:
                 here[model["model"]] = max(model["leaves"], default=0)
@@ -185,7 +186,7 @@ class EvidenceBundle:
         told = {name: plain_numbers(evidence[name]) for name in expected}
         features = plain_numbers(evidence["features"])
         expected["features"], told["features"] = features_said(made), features["of_the_decision"]
-        expected["market"] = self._versions(made["instrument"])
+        expected["market"] = versions_in(slice_of(self._market, made["instrument"]))
         told["market"] = evidence["market"]["versions"]
         for name, value in expected.items():
             if told[name] != value:
@@ -194,97 +195,40 @@ class EvidenceBundle:
             if leaf not in self._by_leaf:
                 findings.fault("evidence.json names it, and it is not here", leaf, "evidence.json")
 
-    def _versions(self, instrument: str) -> dict[str, list[int]]:
-        """First and last version of each stream of the market."""
-        found: dict[str, list[int]] = {}
-        for line in self._slice(instrument):
-            found.setdefault(line.stream, [line.version, line.version])[1] = line.version
-        return found
-
     def _outcome(self, findings: Findings, roles: dict[str, Shown]) -> str:
         """equal, differs, open, or not recomputed; with the words for it said."""
         decision, outcome = roles["decision"], roles.get("outcome")
-        lines = self._slice(decision.body["instrument"])
+        lines = slice_of(self._market, decision.body["instrument"])
         last = None if outcome is None else outcome.body["outcome"]["position"]
-        self._check_slice(findings, lines, decision.body, last)
-        facts = _facts_of(findings, lines)
+        check_slice(findings, lines, decision.body, last)
+        facts = facts_in(findings, lines)
         if facts is None:
             return "not recomputed"
-        _check_entry(findings, decision, facts)
+        check_entry(findings, decision, facts)
         again = outcome_again(claimed_of(decision.body, roles["strategy"].body), facts)
         if outcome is None:
-            if again is None:
-                findings.say(f"{len(facts)} events of the market leave it open")
-                return "open"
             # What follows at the end of a checkpoint may have been recorded after it.
-            findings.say(f"no outcome is here yet; {len(facts)} events of the market give {again['reason']}")
+            gives = "leave it open" if again is None else f"give {again['reason']}, which is not here yet"
+            findings.say(f"{len(facts)} events of the market {gives}")
             return "open"
-        told = outcome.body["outcome"]
-        differences = (
-            ["the market's events leave it open"] if again is None else differences_of_outcome(told, again)
-        )
-        for difference in differences:
-            findings.fault(
-                f"the outcome is not what the market's events give: {difference}",
-                outcome.line.leaf,
-                "outcome",
-            )
-        if differences:
-            return "differs"
-        findings.say(
-            f"{len(facts)} events of the market give the outcome as it was recorded: {told['reason']} at"
-            f" {told['exit_price']!r}, {told['net_bps']:+.2f} bps net, R {told['r_multiple']:+.2f}"
-        )
-        return "equal"
-
-    def _slice(self, instrument: str) -> list[Event]:
-        venue, _, symbol = instrument.partition(":")
-        market = f"{venue}-{symbol}"
-        streams = (f"trades-{market}", f"feed-{market}")
-        return [
-            line
-            for line in self._market
-            if line.stream in streams or line.stream.startswith(f"bars-{market}-")
-        ]
-
-    def _check_slice(
-        self, findings: Findings, lines: Sequence[Event], made: dict[str, Any], last: int | None
-    ) -> None:
-        """Nothing was left out: versions of each stream follow one another, from before the bar on."""
-        positions = {line.position for line in lines}
-        for what, position in (("ended the bar", made["position"]), ("decided the outcome", last)):
-            if position is not None and position not in positions:
-                text = f"the event that {what}, at position {position}, is not in the slice of the market"
-                findings.fault(text, None, "market")
-        ends: dict[str, Event] = {}
-        for line in lines:
-            before = ends.get(line.stream)
-            if before is None:
-                _check_beginning(findings, line, int(made["bar_start"]) * MINUTE_NS)
-            elif line.version != before.version + 1:
-                text = f"versions {before.version + 1} to {line.version - 1} of {line.stream} are left out"
-                findings.fault(text, line.leaf, "market")
-            ends[line.stream] = line
-        for stream, line in sorted(ends.items()):
-            if last is not None and line.position < last:
-                findings.say(
-                    f"that {stream} has no more than version {line.version} by then is the log's word"
-                )
+        return _compared(findings, outcome, again, len(facts))
 
 
-def _facts_of(findings: Findings, lines: Sequence[Event]) -> list[MarketFact] | None:
-    """What the market's events say; None where their bytes could not be read here."""
-    facts = []
-    for line in lines:
-        body = shown_of(line).body
-        if body is None:
-            findings.miss(
-                "what an event of the market says (without zstd it was hashed, not decoded)", line.leaf
-            )
-            findings.say("the outcome was not derived again: give this Python the package zstandard")
-            return None
-        facts.append(MarketFact(line.position, line.stream, line.name, body))
-    return facts
+def _compared(findings: Findings, outcome: Shown, again: dict[str, Any] | None, events: int) -> str:
+    told = outcome.body["outcome"]
+    differences = ["the market's events leave it open"]
+    if again is not None:
+        differences = differences_of_outcome(told, again)
+    for difference in differences:
+        text = f"the outcome is not what the market's events give: {difference}"
+        findings.fault(text, outcome.line.leaf, "outcome")
+    if differences:
+        return "differs"
+    findings.say(
+        f"{events} events of the market give the outcome as it was recorded: {told['reason']} at"
+        f" {told['exit_price']!r}, {told['net_bps']:+.2f} bps net, R {told['r_multiple']:+.2f}"
+    )
+    return "equal"
 
 
 def claims_of(made: dict[str, Any]) -> dict[str, Any]:
@@ -310,41 +254,8 @@ def features_said(made: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_beginning(findings: Findings, line: Event, start: int) -> None:
-    """The first event of a stream in the slice is its first of all, or from before the bar."""
-    if line.version > 1 and (line.event_time is None or line.event_time >= start):
-        text = f"the slice begins with version {line.version} of {line.stream}, after the bar began"
-        findings.fault(text, line.leaf, "market")
-
-
 def _check_fields(findings: Findings, shown: Shown, expected: dict[str, Any], whose: str) -> None:
     for name, value in expected.items():
         if shown.body.get(name) != value:
             text = f"{name} is {shown.body.get(name)!r}, by {whose} it is {value!r}"
             findings.fault(text, shown.line.leaf, name)
-
-
-def _check_entry(findings: Findings, decision: Shown, facts: Sequence[MarketFact]) -> None:
-    """The entry is a price at which the bar may have closed, by events from before the decision."""
-    made = decision.body
-    start = int(made["bar_start"]) * MINUTE_NS
-    end = start + int(made["timeframe"]) * MINUTE_NS
-    for fact in facts:
-        if fact.position > made["position"]:
-            break
-        if fact.name.startswith(TRADES_NAME):
-            times, prices = fact.event["columns"]["time"], fact.event["columns"]["price"]
-        elif fact.name.startswith(BARS_NAME):
-            times, prices = fact.event["columns"]["start"], fact.event["columns"]["close"]
-        else:
-            continue
-        if any(
-            start <= int(times[row]) < end and float(prices[row]) == made["entry"]
-            for row in range(len(times))
-        ):
-            return
-    findings.fault(
-        f"no event of the market has the entry {made['entry']!r} in the bar that was decided on",
-        decision.line.leaf,
-        "entry",
-    )
