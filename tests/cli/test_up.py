@@ -201,7 +201,11 @@ def test_servers_with_a_url_are_used_and_not_started(
         assert (facts["database_url"], facts["nats_url"]) == (empty_database_url, nats_url)
         assert answers(facts)
         assert stop(process) == 0
-        assert sorted(path.name for path in (open_directory / "data").iterdir()) == ["lock", "logs"]
+        assert sorted(path.name for path in (open_directory / "data").iterdir()) == [
+            "lock",
+            "logs",
+            "seal.key",
+        ]
 
 
 def test_a_taken_port_is_said_before_anything_is_started(open_directory: Path) -> None:
