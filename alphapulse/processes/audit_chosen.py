@@ -49,6 +49,8 @@ class Chosen:
         while at < self.until and self.streams != () and self.names != ():
             page = await log.read(at, until=self.until, limit=PAGE, names=self.names, streams=self.streams)
             yield page
+            if page.scanned_to <= at:  # the log ends before
+                return
             at = page.scanned_to
 
     def ratio(self, scanned_to: int) -> float:
@@ -220,4 +222,6 @@ async def _at(log: EventStore, positions: Sequence[int]) -> AsyncIterator[Page]:
             end += 1
         page = await log.read(positions[start] - 1, until=positions[end], limit=PAGE)
         yield Page([r for r in page.records if r.position in wanted], page.scanned_to)
+        if page.scanned_to < positions[start]:  # the log ends before
+            return
         start = next((i for i in range(start, end + 1) if positions[i] > page.scanned_to), end + 1)
