@@ -17,11 +17,16 @@ from typing import Any
 import nats
 
 from alphapulse.adapters.bus.envelope import POSITION
+from alphapulse.adapters.provenance.kept import FOLDER, KeptCheckpoint
+from alphapulse.adapters.provenance.keys import ed25519, load_signer
 from alphapulse.adapters.store import codec
 from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.market.columns import TradeColumns
+from alphapulse.domain.provenance.checkpoint import open_checkpoint
 from alphapulse.processes.rebuilding import open_rebuilder, read_model
-from tests.launch import environment
+from alphapulse.processes.wiring import SEAL_KEY
+from tests.launch import environment, eventually
+from tests.processes.sealing import assert_whole_tree
 
 HEALTHY_S = 90.0
 
@@ -146,6 +151,19 @@ class Stack:
             comparison = await rebuilder.verify()
         return None if comparison.equal else comparison
 
+    def check_tree(self) -> None:
+        """Every event is sealed once, in one tree, and the checkpoint kept outside is the newest."""
+        data = self.directory / "data"
+        key = load_signer(data / SEAL_KEY).key
+        file = KeptCheckpoint(data / FOLDER, key.name)
+
+        def is_kept() -> bool:
+            size = assert_whole_tree(self.running["database_url"], key)
+            note = file.read()
+            return note is not None and open_checkpoint(note, key, ed25519).size == size
+
+        eventually(is_kept)
+
     async def check_bus(self) -> None:
         """Every event stands in the stream once and in order: read on from the last check."""
         async with PostgresEventStore(self.running["database_url"]) as store:
@@ -186,5 +204,8 @@ def child_of(parent: int, words: str) -> int | None:
 
 
 def _is_level(ready: Any) -> bool:
-    lags = [p["lag_events"] for p in ready["projections"]] + [ready["relay"]["lag_events"]]
+    lags = [p["lag_events"] for p in ready["projections"]] + [
+        ready["relay"]["lag_events"],
+        ready["sealed"]["lag_events"],
+    ]
     return ready["status"] == "ok" and not any(lags)

@@ -2,7 +2,7 @@
 
 Each seed is one schedule: files that overlap, an importer that writes down each acknowledgement, and one
 to three victims. Afterwards nothing acknowledged may be missing, no trade may be there twice, read models
-must equal a fresh rebuild, and the bus must hold each event once and in order.
+must equal a fresh rebuild, the bus must hold each event once and in order, and so must the sealed tree.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from tests.crash.stack import Stack
 from tests.servers import open_directory
 
 SEEDS = range(50)
-VICTIMS = ("importer", "relay", "project", "api", "postgres", "nats", "up")
+VICTIMS = ("importer", "relay", "seal", "project", "api", "postgres", "nats", "up")
 FILES, ROWS, OVERLAP = 24, 600, 60
 IMPORT_S = 2.0  # about how long an undisturbed import takes: victims fall within it
 ATTEMPTS = 12
@@ -97,6 +97,7 @@ async def check(
 
     assert await stack.differences("candles") is None
     await stack.check_bus()
+    await asyncio.to_thread(stack.check_tree)
 
 
 def acknowledgements(witness: Path) -> set[tuple[int, str]]:
