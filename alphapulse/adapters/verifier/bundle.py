@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import BinaryIO, Callable, NamedTuple, Sequence
+from typing import BinaryIO, Callable, Sequence
 
 from alphapulse.adapters.verifier.anchoring import (
     Anchored,
@@ -17,35 +17,23 @@ from alphapulse.adapters.verifier.archive import Archive, Member
 from alphapulse.adapters.verifier.checking import LeafPass
 from alphapulse.adapters.verifier.completeness import Completeness
 from alphapulse.adapters.verifier.findings import Broken, Enough, Findings
-from alphapulse.adapters.verifier.leaf import Event, LineRefused, json_of
-from alphapulse.adapters.verifier.manifest import Manifest, manifest_in
-from alphapulse.adapters.verifier.merkle import ProofRefuted
-from alphapulse.adapters.verifier.note import (
-    Key,
-    NoteRefused,
-    SignedCheckpoint,
-    check_cosigned,
-    checkpoint_in,
-    counts_in,
+from alphapulse.adapters.verifier.known import (
+    Asked,
+    check_since,
+    check_witnesses,
+    chosen_key,
+    known_checkpoint,
 )
-from alphapulse.adapters.verifier.tables import compare_csv, compare_parquet, iso_time
+from alphapulse.adapters.verifier.leaf import Event, LineRefused, json_of
+from alphapulse.adapters.verifier.manifest import manifest_in
+from alphapulse.adapters.verifier.merkle import ProofRefuted
+from alphapulse.adapters.verifier.note import NoteRefused, SignedCheckpoint, checkpoint_in, counts_in
+from alphapulse.adapters.verifier.tables import compare_csv, compare_parquet
 from alphapulse.adapters.verifier.watching import Bundle, Watcher
 
 MAX_EVENTS_A_FILE = 10_000
 _MAX_COUNTS_BYTES = 64 << 20
 _MAX_EVIDENCE_BYTES = 64 << 20
-
-
-class Asked(NamedTuple):
-    """What the caller holds: the log's key, an earlier checkpoint, keys of witnesses; or nothing.
-
-    ``trusted``: certificates of time-stamping authorities, by SHA-256, and Bitcoin blocks, by their hash.
-    """
-
-    key: Key | None = None
-    since: str | None = None  # a signed note
-    witnesses: Sequence[Key] = ()
-    trusted: Sequence[str] = ()
 
 
 def verify_bundle(
@@ -96,10 +84,10 @@ class _Reading:
 
     def read(self) -> None:
         self._manifest = manifest_in(self._expect("manifest.json").text())
-        self._key = self._chosen_key(self._manifest)
+        self._key = chosen_key(self._asked, self._manifest.key, self._found) or self._manifest.key
         self._checkpoint = self._signed(self._expect("checkpoint"))
         self._read_counts(self._expect("signals.txt"))
-        self._open_since()
+        self._since = known_checkpoint(self._asked, self._key, self._found)
         self._leaves = LeafPass(self._checkpoint.size, self._found, self._since.size if self._since else None)
         self._complete = Completeness(self._manifest, self._found)
         for watcher in self._watchers:
@@ -121,16 +109,6 @@ class _Reading:
         if member is None or member.name != name:
             raise Broken(f"{member.name if member else 'the end'} comes where {name} should")
         return member
-
-    def _chosen_key(self, manifest: Manifest) -> Key:
-        key = self._asked.key
-        if key is None:
-            self._found.say("nobody said whose key to expect: it is the bundle's own word, compare it")
-            return manifest.key
-        if key != manifest.key:
-            text = f"the bundle is of the key {manifest.key.text()}, not of {key.text()}"
-            self._found.fault(text, None, "key")
-        return key
 
     def _signed(self, member: Member) -> SignedCheckpoint:
         manifest = self._manifest
@@ -247,13 +225,6 @@ class _Reading:
                 f"{member.name} has the SHA-256 {digest}, the manifest says {said[1]}", None, member.name
             )
 
-    def _open_since(self) -> None:
-        if self._asked.since is not None:
-            try:
-                self._since = checkpoint_in(self._asked.since, self._key)
-            except NoteRefused as error:
-                self._found.fault(f"the checkpoint that you hold: {error}", None, "since")
-
     def _conclude(self) -> None:
         bundle = Bundle(
             self._manifest,
@@ -263,46 +234,18 @@ class _Reading:
             self._evidence,
             self._leaves.gaps == 0,
         )
-        self._check_since()
-        self._check_witnesses()
+        check_since(self._since, self._checkpoint, self._shown_root(), self._found)
+        check_witnesses(self._asked.witnesses, self._checkpoint, self._anchored, self._found)
         for watcher in self._watchers:
             watcher.end(bundle, self._found)
         self._tell(bundle)
 
-    def _check_since(self) -> None:
-        """The tree continues the one that the caller knows."""
-        since, now, found = self._since, self._checkpoint, self._found
-        if since is None:
-            return
-        if since.size > now.size:
-            found.fault(
-                f"you hold a checkpoint of {since.size} leaves, this is one of {now.size}", None, "since"
-            )
-            return
-        root = now.root if since.size == now.size else self._leaves.remembered
-        if root is None and self._earlier is not None and self._earlier.size == since.size:
-            root = self._earlier.root
-        if root is None:
-            found.miss(f"a proof that this log continues the one of {since.size} leaves that you know")
-        elif root != since.root:
-            found.fault(
-                f"the log was forked: the first {since.size} leaves have the root {root.hex()}, and the "
-                f"checkpoint that you hold, signed by the same key, says {since.root.hex()}",
-                None,
-                "since",
-            )
-
-    def _check_witnesses(self) -> None:
-        """Every witness that the caller trusts has cosigned the checkpoint, or one that it continues."""
-        for witness in self._asked.witnesses:
-            times = [a.time for a in self._anchored if a.witness == witness and a.time is not None]
-            try:
-                times.append(1_000_000 * check_cosigned(self._checkpoint.note, witness))
-            except NoteRefused as error:
-                if not times:
-                    self._found.miss(f"the witness {witness.name}: {error}")
-            if times:
-                self._found.say(f"{witness.name} cosigned it, first at {iso_time(min(times))}")
+    def _shown_root(self) -> bytes | None:
+        """Of as many leaves as the caller's checkpoint has: by the lines, or by the proof in the bundle."""
+        earlier = self._earlier
+        if self._leaves.remembered is None and earlier is not None and self._since is not None:
+            return earlier.root if earlier.size == self._since.size else None
+        return self._leaves.remembered
 
     def _tell(self, bundle: Bundle) -> None:
         leaves, checkpoint = self._leaves, self._checkpoint

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import BinaryIO, Callable, Sequence
 
-from alphapulse.adapters.verifier.bundle import Asked, verify_bundle
+from alphapulse.adapters.verifier.bundle import verify_bundle
 from alphapulse.adapters.verifier.findings import EXIT_CODES, Findings
 from alphapulse.adapters.verifier.judging import EvidenceWatcher, TrackWatcher
+from alphapulse.adapters.verifier.known import Asked
 from alphapulse.adapters.verifier.note import MAX_NOTE_CHARACTERS, Key, NoteRefused, key_of
 from alphapulse.adapters.verifier.report import report_json, report_text
 from alphapulse.adapters.verifier.single import verify_proof

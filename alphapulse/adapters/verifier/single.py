@@ -9,21 +9,25 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from alphapulse.adapters.verifier.bundle import Asked
 from alphapulse.adapters.verifier.findings import Broken, Findings
+from alphapulse.adapters.verifier.known import (
+    Asked,
+    check_since,
+    check_witnesses,
+    chosen_key,
+    known_checkpoint,
+)
 from alphapulse.adapters.verifier.leaf import LineRefused, event_of, json_of
 from alphapulse.adapters.verifier.merkle import ProofRefuted, check_included
 from alphapulse.adapters.verifier.note import (
     Key,
     NoteRefused,
     SignedCheckpoint,
-    check_cosigned,
     checkpoint_in,
     hash_in,
     key_of,
 )
 from alphapulse.adapters.verifier.stored import PayloadCheck
-from alphapulse.adapters.verifier.tables import iso_time
 
 PROOF_FORMAT = "alphapulse-proof-1"
 _PROOF_FIELDS = {"format", "key", "checkpoint", "leaf", "hash", "proof", "line"}
@@ -39,7 +43,8 @@ def verify_proof(data: bytes, asked: Asked) -> Findings:
         nodes = [hash_in(node) for node in proof["proof"]]
         check_included(proof["leaf"], checkpoint.size, hash_in(proof["hash"]), nodes, checkpoint.root)
         _check_line(proof, found)
-        _check_known(checkpoint, key, asked, found)
+        check_since(known_checkpoint(asked, key, found), checkpoint, None, found)
+        check_witnesses(asked.witnesses, checkpoint, (), found)
         _tell_proof(proof, checkpoint, key, asked, found)
     except (Broken, LineRefused, NoteRefused, ProofRefuted) as error:
         found.fault(
@@ -65,15 +70,10 @@ def _read_proof(data: bytes) -> dict[str, Any]:
 
 
 def _key_for(proof: dict[str, Any], asked: Asked, found: Findings) -> Key:
-    own = None if proof["key"] is None else key_of(str(proof["key"]))
-    if asked.key is None:
-        if own is None:
-            raise Broken("the proof names no key, and none was given")
-        found.say("nobody said whose key to expect: it is the proof's own word, compare it")
-        return own
-    if own is not None and own != asked.key:
-        found.fault(f"the proof is of the key {own.text()}, not of {asked.key.text()}", None, "key")
-    return asked.key
+    key = chosen_key(asked, None if proof["key"] is None else key_of(str(proof["key"])), found)
+    if key is None:
+        raise Broken("the proof names no key, and none was given")
+    return key
 
 
 def _check_line(proof: dict[str, Any], found: Findings) -> None:
@@ -91,26 +91,6 @@ def _check_line(proof: dict[str, Any], found: Findings) -> None:
     for hash_ in {base64.b64encode(event.hash).decode(), base64.b64encode(checked).decode()}:
         if hash_ != proof["hash"]:
             found.fault(f"the event has the hash {hash_}, proven is {proof['hash']}", leaf, "columns or hash")
-
-
-def _check_known(checkpoint: SignedCheckpoint, key: Key, asked: Asked, found: Findings) -> None:
-    """What the caller knows of the log."""
-    if asked.since is not None:
-        since = checkpoint_in(asked.since, key)
-        if since.size == checkpoint.size and since.root != checkpoint.root:
-            found.fault("the log was forked: two roots of as many leaves, both signed", None, "since")
-        elif since.size != checkpoint.size:
-            found.miss(f"a proof that this log continues the one of {since.size} leaves: ask for a bundle")
-    for witness in asked.witnesses:
-        _check_witness(checkpoint, witness, found)
-
-
-def _check_witness(checkpoint: SignedCheckpoint, witness: Key, found: Findings) -> None:
-    try:
-        seen_s = check_cosigned(checkpoint.note, witness)
-        found.say(f"{witness.name} cosigned it at {iso_time(1_000_000 * seen_s)}")
-    except NoteRefused as error:
-        found.miss(f"the witness {witness.name}: {error}")
 
 
 def _tell_proof(
