@@ -248,7 +248,7 @@ def decode_bars(state: bytes) -> BarsObserved:
         UndecodableEvent: the bytes are damaged, or no bars.
     """
     data, rows, price_exponent, volume_exponent, extras, text, at = _open(state, _BARS_MAGIC)
-    if extras or len(text) != 4 or not text[3].isdecimal():
+    if extras or len(text) != 4 or not text[3].isdecimal() or int(text[3]) < 1:
         raise UndecodableEvent(f"a header of bars with extras {extras} and texts {text}")
     columns, at = _unpacked(data, at, _BAR_DELTAS, rows)
     if len(data) != at:
