@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alphapulse.adapters.verifier.bundle import Asked, verify_bundle
+from alphapulse.adapters.verifier.bundle import verify_bundle
 from alphapulse.adapters.verifier.findings import Findings
+from alphapulse.adapters.verifier.known import Asked
 from alphapulse.adapters.verifier.note import key_of
 from alphapulse.domain.provenance.merkle import Frontier, cover
 from alphapulse.domain.provenance.notes import NoteKey
