@@ -15,8 +15,9 @@ import msgspec
 import pytest
 
 from alphapulse.adapters.store.codec import codec
+from alphapulse.adapters.verifier import payload
 from alphapulse.adapters.verifier.bundle import verify_bundle
-from alphapulse.adapters.verifier.findings import INVALID, VALID, Findings
+from alphapulse.adapters.verifier.findings import INCOMPLETE, INVALID, VALID, Findings
 from alphapulse.adapters.verifier.main import asked_of, verify_file, watchers
 from alphapulse.domain.analysis.models import stream_of as model_stream
 from alphapulse.domain.decision.strategy import Gate
@@ -94,6 +95,16 @@ async def test_the_script_in_the_bundle_says_the_same(world: World, tmp_path: Pa
     told = json.loads(run.stdout)
     assert (run.returncode, told["verdict"]) == (0, VALID), run
     assert told["evidence"]["outcome"] == "equal"
+
+
+async def test_a_python_without_zstd_says_that_it_did_not_derive_the_outcome(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await written(world, "world/1", tmp_path / "x.tar.gz")
+    monkeypatch.setattr(payload, "_FOUND", [None])
+    found = verified(tmp_path / "x.tar.gz", world)
+    assert (found.verdict, found.facts["evidence"]["outcome"]) == (INCOMPLETE, "not recomputed")
+    assert any("zstandard" in text for text in found.said)
 
 
 # ---- what somebody who makes the log, and signs it, might wish to be true

@@ -15,6 +15,7 @@ from alphapulse.adapters.verifier.track import (
     TrackRecord,
     Vouched,
     earliest_anchors,
+    earliest_with,
     length_of_bars,
     longest_of,
     plain_numbers,
@@ -227,7 +228,7 @@ def test_the_earliest_of_the_trees_that_hold_a_leaf_is_found(
     given_: list[tuple[int, int]], leaf: int
 ) -> None:
     anchored = [Vouched(size, time, f"{size} {time}") for size, time in given_]
-    first = next((each for each in earliest_anchors(anchored) if each.size > leaf), None)
+    first = earliest_with(earliest_anchors(anchored), leaf)
     times = [time for size, time in given_ if size > leaf]
     assert (None if first is None else first.time) == min(times, default=None)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow.parquet as parquet
 import pytest
 
 from alphapulse.adapters.store.codec import codec
@@ -168,6 +169,18 @@ async def test_kept_back_is_what_a_strategy_said_within_its_longest_horizon_and_
         assert (line["state"] is None, line["salt"] is None, line["event"] is None) == (is_open,) * 3
         hidden += is_open
     assert hidden >= 4
+
+
+def test_tables_keep_back_the_same(bundles: Bundles) -> None:
+    """CSV and Parquet are made of the same lines."""
+    lines = lines_of(bundles.early)
+    hidden = {line["leaf"] for line in lines if line.get("withheld")}
+    with tarfile.open(bundles.early) as archive:
+        table = parquet.read_table(archive.extractfile("events.parquet"))
+    shown = dict(zip(table["leaf"].to_pylist(), table["event"].to_pylist(), strict=True))
+    assert hidden
+    assert {leaf for leaf, event in shown.items() if not event} == hidden
+    assert len(shown) == len(lines)
 
 
 def test_the_early_bundle_is_whole_but_for_what_is_not_due(bundles: Bundles) -> None:

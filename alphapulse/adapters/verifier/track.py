@@ -166,9 +166,11 @@ class TrackRecord:
         self, findings: Findings, strategy: str, count: int, anchored: Sequence[Vouched], now: int
     ) -> dict[str, Any]:
         first = earliest_anchors(anchored)
+        silent = self._overdue(strategy, now)
         issued = self.signals.get(strategy, [])
         tracked = [
-            self._tracked(strategy, nth, shown, first, now) for nth, shown in enumerate(issued, start=1)
+            self._tracked(strategy, nth, shown, first, silent, now)
+            for nth, shown in enumerate(issued, start=1)
         ]
         overdue = [each for each in tracked if each.counts_as_loss]
         if overdue:
@@ -198,9 +200,18 @@ class TrackRecord:
             "of": [each._asdict() for each in tracked[:_MAX_TOLD]],
         }
 
-    def _tracked(self, strategy: str, nth: int, shown: Shown, first: Sequence[Vouched], now: int) -> Tracked:
+    def _tracked(
+        self,
+        strategy: str,
+        nth: int,
+        shown: Shown,
+        first: Sequence[Vouched],
+        silent: Sequence[int],
+        now: int,
+    ) -> Tracked:
+        """``silent``: when the outcomes were that are kept back for too long, in order."""
         line, body = shown
-        receipt = next((each for each in first if each.size > line.leaf), None)
+        receipt = earliest_with(first, line.leaf)
         anchor = None if receipt is None else receipt.name
         if body is None:
             decided = line.event_time if line.event_time is not None else line.recorded_at * 1_000
@@ -227,7 +238,7 @@ class TrackRecord:
             reason=None if outcome is None else outcome["reason"],
             net_bps=None if outcome is None else outcome["net_bps"],
             is_win=None if outcome is None else outcome["label"] == 1,
-            counts_as_loss=outcome is None and self._is_hidden(strategy, body, now),
+            counts_as_loss=outcome is None and _is_silenced(body, silent, now),
         )
 
     def _outcome_of(self, signal: dict[str, Any]) -> dict[str, Any] | None:
@@ -246,18 +257,21 @@ class TrackRecord:
             )
         return int(max(min(until, signal["horizon_end"]), signal["time"]))
 
-    def _is_hidden(self, strategy: str, signal: dict[str, Any], now: int) -> bool:
-        """Whether its outcome may be among those that are kept back for too long."""
-        if signal["horizon_end"] >= now:
-            return False
+    def _overdue(self, strategy: str, now: int) -> list[int]:
+        """When the outcomes were that are kept back beyond the longest horizon, ns, in order."""
         longest = self.longest(strategy)
-        return any(
-            line.event_time is not None
-            and line.event_time + longest < now
-            and line.event_time >= signal["time"]
-            and strategy in line.stream
+        return sorted(
+            line.event_time
             for line in self.hidden
+            if line.event_time is not None
+            and line.event_time + longest < now
+            and line.stream.split("-", 3)[-1].rpartition(".")[0] == strategy
         )
+
+
+def _is_silenced(signal: dict[str, Any], silent: Sequence[int], now: int) -> bool:
+    """Whether its outcome may be among those that are kept back for too long."""
+    return signal["horizon_end"] < now and bool(silent) and silent[-1] >= signal["time"]
 
 
 def timeliness_of(margin_ns: int | None, is_decided: bool, was_known: bool) -> str:
@@ -281,6 +295,15 @@ def earliest_anchors(anchored: Sequence[Vouched]) -> list[Vouched]:
         best = each if not found or each.time < found[-1].time else found[-1]
         found.append(Vouched(each.size, best.time, best.name))
     return found[::-1]
+
+
+def earliest_with(first: Sequence[Vouched], leaf: int) -> Vouched | None:
+    """Of ``earliest_anchors`` the one of the first tree that holds ``leaf``."""
+    lo, hi = 0, len(first)
+    while lo < hi:
+        middle = (lo + hi) // 2
+        lo, hi = (middle + 1, hi) if first[middle].size <= leaf else (lo, middle)
+    return first[lo] if lo < len(first) else None
 
 
 def longest_of(strategy: Mapping[str, Any]) -> int:
