@@ -84,7 +84,7 @@ def asked_of(
 
 def _given_key(text: str) -> Key:
     try:
-        return key_of(_file_text(text) if Path(text).is_file() else text)
+        return key_of((_file_text(text) if Path(text).is_file() else text).strip())
     except NoteRefused as error:
         raise WronglyCalled(f"{text}: {error}") from None
 

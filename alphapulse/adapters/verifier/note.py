@@ -81,7 +81,7 @@ def hash_in(text: object) -> bytes:
 
 def key_of(text: str) -> Key:
     """Raises NoteRefused."""
-    parts = text.strip().split("+", 2)
+    parts = text.split("+", 2)
     if len(parts) != 3 or not _is_key_name(parts[0]):
         raise NoteRefused(f"{_shortened(text)} is no key: name+id+base64")
     data = bytes_of(parts[2])

@@ -50,6 +50,8 @@ def test_a_key_is_read_as_it_is_written() -> None:
         str(SIGNER.key).replace("example", "other"),
         str(SIGNER.key)[:-2],
         str(SIGNER.key).upper(),
+        str(SIGNER.key) + " ",
+        "\n" + str(SIGNER.key),
     ],
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
