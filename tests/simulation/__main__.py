@@ -6,11 +6,13 @@
 import argparse
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import typer
@@ -40,10 +42,19 @@ def quiet() -> None:
     logging.disable(logging.CRITICAL)
 
 
+def as_worker() -> None:
+    """Ctrl-C is for the one that hands out the work."""
+    quiet()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def run_all(first: int, seeds: int, workers: int) -> Iterator[Done]:
     chunks = [(at, min(CHUNK, first + seeds - at)) for at in range(first, first + seeds, CHUNK)]
-    with ProcessPoolExecutor(workers, initializer=quiet) as pool:
-        yield from pool.map(run_chunk, *zip(*chunks, strict=True))
+    with ProcessPoolExecutor(workers, initializer=as_worker) as pool:
+        try:
+            yield from pool.map(run_chunk, *zip(*chunks, strict=True))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def show(seed: int, *, trace: bool) -> bool:
@@ -74,28 +85,38 @@ def main(arguments: Sequence[str]) -> int:
     if options.trace:
         seeds = range(options.first, options.first + options.seeds)
         return int(sum(show(seed, trace=True) for seed in seeds) > 0)
-    began, done, broken, cpu_s = time.monotonic(), 0, list[int](), 0.0
-    for chunk in run_all(options.first, options.seeds, options.workers):
-        done, cpu_s = done + chunk.seeds, cpu_s + chunk.cpu_s
-        broken += chunk.broken
-        rate = done / (time.monotonic() - began)
-        typer.echo(
-            f"\r{done} of {options.seeds}, {rate:.0f}/s, {done / cpu_s:.0f}/s a core, {len(broken)} broken ",
-            nl=False,
-            err=True,
-        )
-    typer.echo(err=True)
-    for seed in broken[:MOST_SHOWN]:
+    ran = run_many(options.first, options.seeds, options.workers)
+    for seed in ran.broken[:MOST_SHOWN]:
         show(seed, trace=False)
-    if broken:
-        typer.echo(f"broken seeds: {broken}")
-    sitting = Sitting(
-        first=options.first, schedules=done, violations=broken, cpu_s=round(cpu_s, 1), commit=commit()
-    )
-    if options.record:
-        results.add(sitting)
+    if ran.broken:
+        typer.echo(f"broken seeds: {ran.broken}")
+    if options.record and ran.seeds:
+        results.add(
+            Sitting(
+                first=options.first,
+                schedules=ran.seeds,
+                violations=ran.broken,
+                cpu_s=round(ran.cpu_s, 1),
+                commit=commit(),
+            )
+        )
         typer.echo(f"{results.seen(results.sittings())} different seeds in all, in {results.FILE.name}")
-    return int(bool(broken))
+    return int(bool(ran.broken))
+
+
+def run_many(first: int, seeds: int, workers: int) -> Done:
+    """All of them, or as many from the first on as were done when Ctrl-C came."""
+    began, ran = time.monotonic(), Done(0, (), 0.0)
+    with suppress(KeyboardInterrupt):
+        for chunk in run_all(first, seeds, workers):
+            ran = Done(ran.seeds + chunk.seeds, [*ran.broken, *chunk.broken], ran.cpu_s + chunk.cpu_s)
+            a_second, a_core = ran.seeds / (time.monotonic() - began), ran.seeds / ran.cpu_s
+            told = (
+                f"{ran.seeds} of {seeds}, {a_second:.0f}/s, {a_core:.0f}/s a core, {len(ran.broken)} broken"
+            )
+            typer.echo(f"\r{told} ", nl=False, err=True)
+    typer.echo(err=True)
+    return ran
 
 
 def commit() -> str:

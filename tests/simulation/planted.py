@@ -32,6 +32,7 @@ from alphapulse.processes import relay
 from alphapulse.processes.follower import Follower
 from alphapulse.processes.relay import Relay, Tail
 from alphapulse.projections import memory_reads
+from alphapulse.projections.checkpoint import Checkpoint
 from alphapulse.projections.memory_reads import MemoryReads
 from alphapulse.projections.parked import Unfoldable
 from alphapulse.projections.runner import Poison, Session
@@ -48,15 +49,15 @@ def plants(bug: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
 
 @plants
 def checkpoint_before_effect() -> Iterator[None]:
-    """The position moves in a transaction of its own, the rows follow in the next one."""
+    """The position moves in a commit of its own, the rows follow in the next one."""
 
-    async def commit(self: Session, items: Sequence[Recorded | Unfoldable], upto: int) -> None:
-        async with self.reads.transaction():
-            self.checkpoint = await self.reads.advance(self.checkpoint, upto)
-        await real(self, items, upto)
+    async def advance(self: MemoryReads, checkpoint: Checkpoint, to: int) -> Checkpoint:
+        moved = await real(self, checkpoint, to)
+        self._move(self._server.contents[checkpoint.name], checkpoint, to)
+        return moved
 
-    real = Session._commit
-    with patch.object(Session, "_commit", commit), no_shortcut():
+    real = MemoryReads.advance
+    with patch.object(MemoryReads, "advance", advance), no_shortcut():
         yield
 
 
