@@ -162,18 +162,16 @@ def fill_seals(url: str, leaves: int) -> None:
             nothing = {width: r"\\x" + "00" * (width * EACH) for width in (16, 32)}
             for first in range(0, leaves, EACH):
                 hashes = draw.randbytes(32 * EACH)
-                for at in range(0, len(hashes), 32):
-                    nodes += [
-                        (node.level, node.number, value)
-                        for node, value in tree.append(hashes[at : at + 32])
-                        if not node.level % TILE_LEVELS
-                    ]
+                each = [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
+                for level, number, row in tree.extend(each):
+                    if not level % TILE_LEVELS:
+                        nodes += [(level, at, value) for at, value in enumerate(row, number)]
                 size, root = first + EACH, tree.root()
                 note = str(Checkpoint(origin=SIGNER.key.name, size=size, root=root).sign(SIGNER))
                 positions = "{" + ",".join(map(str, range(first + 1, size + 1))) + "}"
                 hexes = r"\\x" + hashes.hex(), r"\\x" + root.hex(), note.replace("\n", r"\n")
-                row = (str(size), str(first), str(size), positions, nothing[16], nothing[32], *hexes)
-                copy.write("\t".join(row) + "\n")
+                fields = (str(size), str(first), str(size), positions, nothing[16], nothing[32], *hexes)
+                copy.write("\t".join(fields) + "\n")
         with db.cursor().copy("COPY log_nodes FROM STDIN") as copy:
             for level, number, value in nodes:
                 copy.write_row((level, number, value))

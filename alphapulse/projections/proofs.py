@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from alphapulse.domain.provenance.merkle import (
     consistency_ranges,
     cover,
+    fold,
     inclusion_ranges,
-    nodes_of,
-    range_root,
 )
 from alphapulse.domain.provenance.sealing import SealedLog
 
@@ -51,6 +50,7 @@ async def range_nodes(log: SealedLog, lo: int, hi: int) -> Sequence[bytes]:
 
 
 async def _hashes(log: SealedLog, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes]:
-    wanted = list(nodes_of(ranges))
+    covers = [cover(lo, hi) for lo, hi in ranges]
+    wanted = [node for nodes in covers for node in nodes]
     found = await log.nodes(wanted) if wanted else {}
-    return [range_root(lo, hi, found) for lo, hi in ranges]
+    return [fold([found[node] for node in nodes]) for nodes in covers]

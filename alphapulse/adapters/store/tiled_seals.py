@@ -28,20 +28,20 @@ class TiledSeals:
     def __init__(self, log: SealedLog) -> None:
         self._log = log
         self._size = 0  # leaves that are known to be there
-        self._low: _Recent[Tile, Sequence[bytes]] = _Recent(MAX_LOW_TILES)
-        self._high: _Recent[Tile, Sequence[bytes]] = _Recent(MAX_TILES)
+        self._low: _Recent[tuple[int, int], Sequence[bytes]] = _Recent(MAX_LOW_TILES)  # by level and number
+        self._high: _Recent[tuple[int, int], Sequence[bytes]] = _Recent(MAX_TILES)
         self._edge: _Recent[Node, bytes] = _Recent(MAX_NODES)
 
     async def nodes(self, wanted: Collection[Node]) -> Mapping[Node, bytes]:
         found, rest = dict[Node, bytes](), list[Node]()
         await self._look_up(wanted)
         for node in wanted:
-            tile = _tile_of(node)
-            if not tile.is_in(self._size):
+            level, height = divmod(node.level, TILE_LEVELS)
+            number, at = divmod(node.number, TILE_WIDTH >> height)
+            if (number + 1) << (TILE_LEVELS * (level + 1)) > self._size:
                 rest.append(node)
                 continue
-            rows = await self._rows(tile)
-            height, at = node.level % TILE_LEVELS, node.number % (TILE_WIDTH >> (node.level % TILE_LEVELS))
+            rows = await self._rows(level, number)
             found[node] = rows[height][at * HASH_BYTES : (at + 1) * HASH_BYTES]
         found.update(await self._at_the_edge(rest))
         return found
@@ -74,18 +74,18 @@ class TiledSeals:
         if any((node.number + 1) << node.level > self._size for node in wanted):
             await self.sealed()
 
-    async def _rows(self, tile: Tile) -> Sequence[bytes]:
+    async def _rows(self, level: int, number: int) -> Sequence[bytes]:
         """The hashes of a whole tile, and those of each level that is computed from them."""
-        known = self._high if tile.level else self._low
-        if (rows := known.get(tile)) is None:
-            rows = known.put(tile, list(_computed(await self._read(tile))))
+        known = self._high if level else self._low
+        if (rows := known.get((level, number))) is None:
+            rows = known.put((level, number), list(_computed(await self._read(level, number))))
         return rows
 
-    async def _read(self, tile: Tile) -> bytes:
-        if not tile.level:
-            first = tile.number * TILE_WIDTH
+    async def _read(self, level: int, number: int) -> bytes:
+        if not level:
+            first = number * TILE_WIDTH
             return (await self._log.leaves(first, first + TILE_WIDTH)).hashes
-        nodes = tile.nodes
+        nodes = Tile(level, number).nodes
         hashes = await self._log.nodes(nodes)
         return b"".join(hashes[node] for node in nodes)
 
@@ -114,12 +114,6 @@ class _Recent(Generic[_K, _V]):
         if len(self._values) > self._most:
             self._values.popitem(last=False)
         return value
-
-
-def _tile_of(node: Node) -> Tile:
-    """The tile whose hashes ``node`` is one of, or is computed from."""
-    level, height = divmod(node.level, TILE_LEVELS)
-    return Tile(level, (node.number << height) // TILE_WIDTH)
 
 
 def _computed(row: bytes) -> Iterator[bytes]:
