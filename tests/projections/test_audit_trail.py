@@ -1,4 +1,4 @@
-"""The audit trail: every event but the market has its entry, lists are cut as a log would be, causes lead back."""
+"""The audit trail: each event but the market's has its entry, lists are cut as a log would be, causes lead back."""
 
 import base64
 import json

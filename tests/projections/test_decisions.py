@@ -1,4 +1,4 @@
-"""``decisions``, ``signals`` and ``audit_trail``: the same rows whoever folds them, in whatever pieces, and however often."""
+"""``decisions``, ``signals``, ``audit_trail``: the same rows whoever folds them, in whatever pieces."""
 
 import random
 from collections.abc import Sequence
