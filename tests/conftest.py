@@ -9,6 +9,7 @@ Each xdist worker has servers of its own: they start in under a second and nothi
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,8 @@ from tests import servers
 
 # Kernels compile at their first call: a deadline would fail whichever example comes first.
 hypothesis.settings.register_profile("alphapulse", deadline=None)
-hypothesis.settings.load_profile("alphapulse")
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "alphapulse"))
 
 
 # A shell that starts us in the background makes us deaf to Ctrl-C, and every program that a test starts.
