@@ -35,8 +35,8 @@ def check_document(data: bytes) -> str:
 
 def _documents() -> Sequence[bytes]:
     candles = (
-        'query C($n: Int! = 5, $at: Position) { candle(instrument: "kraken:BTC/USD", timeframe: M1, first: $n, '
-        "asOf: {position: $at}) { nodes { start close } pageInfo { hasNextPage } } "
+        'query C($n: Int! = 5, $at: Position) { candle(instrument: "kraken:BTC/USD", timeframe: M1, '
+        "first: $n, asOf: {position: $at}) { nodes { start close } pageInfo { hasNextPage } } "
         'other: candles(instrument: "x:y", timeframe: H1, last: 50) { close } }'
     )
     fragments = (

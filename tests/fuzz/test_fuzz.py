@@ -60,7 +60,7 @@ def test_the_same_seed_mutates_alike() -> None:
 
 
 def planted(check: object) -> Judge:
-    judge = Judge(Target(name="planted", check=check, seeds=lambda: [], words=[]))  # type: ignore[arg-type]
+    judge = Judge(Target(name="planted", check=check, seeds=list, words=[]))  # type: ignore[arg-type]
     judge.warm_up()
     return judge
 
