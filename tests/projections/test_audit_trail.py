@@ -1,4 +1,4 @@
-"""The audit trail: each event but the market's has its entry, lists are cut as a log would be, causes lead back."""
+"""The audit trail: an entry for each event but the market's, lists cut as a log would be, causes followed."""
 
 import base64
 import json
