@@ -301,17 +301,6 @@ def no_catching_up_when_idle() -> Iterator[None]:
 
 
 @plants
-def version_taken_is_taken_again() -> Iterator[None]:
-    """Two who decided on the same state both write: the later one knows nothing of the other."""
-
-    def check_versions(self: MemoryEventStore, events: Sequence[NewEvent]) -> None:
-        return None
-
-    with patch.object(MemoryEventStore, "_check_versions", check_versions):
-        yield
-
-
-@plants
 def recorded_at_the_clock_as_it_is() -> Iterator[None]:
     """A server's clock that is set back takes the log's time with it."""
 
