@@ -22,6 +22,7 @@ from alphapulse.domain.market.candles import (
 )
 from alphapulse.domain.market.columns import TradeColumns
 from tests.candle_oracle import MINUTE, TIMEFRAMES, bars_of
+from tests.domain.test_normalise import Row, import_all
 
 T0 = 1_600_000_000 * 10**9
 Trade = tuple[int, int, int, int, int]  # time, price, size, side, flags
@@ -169,11 +170,42 @@ def test_any_order_and_chunking_gives_the_same_bars(trades: list[Trade], random:
         log.append((len(log) + 1, columns([trades[i] for i in order[:n]], order[:n])))
         order = order[n:]
     chunked = fold_batches(batches(log), last_time=0)
-    depends_on_the_log = {"revision", "position"}
-    strip = lambda found: {  # noqa: E731
-        key: {f: v for f, v in row.items() if f not in depends_on_the_log} for key, row in found.items()
-    }
-    assert strip(merged(whole)) == strip(merged(chunked))
+    assert timeless(merged(whole)) == timeless(merged(chunked))
+
+
+few_rows = st.lists(
+    st.builds(
+        Row,
+        id=st.integers(0, 1_000),
+        time=times,
+        price=st.sampled_from(["1", "0.5", "1406502.0", "0.00141342"]),
+        size=st.sampled_from(["1", "0.00000001", "23.0"]),
+        side=st.sampled_from([1, -1, 0]),
+    ),
+    max_size=15,
+    unique_by=lambda row: row.id,
+)
+
+
+@given(few_rows, st.data())
+@settings(max_examples=40)
+def test_rows_that_come_twice_in_any_order_and_chunks_make_the_bars_of_each_once(
+    rows: list[Row], data: st.DataObject
+) -> None:
+    """From raw rows on: what the normaliser hands on, folded, is what the book says of each row once."""
+    repeated = data.draw(st.lists(st.sampled_from(rows), max_size=10)) if rows else []
+    order = data.draw(st.permutations([*rows, *repeated]))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(order)), max_size=4)))
+    chunks = [order[a:b] for a, b in zip([0, *cuts], [*cuts, len(order)], strict=True)]
+    once, twice = (list(enumerate(import_all(each)[0], start=1)) for each in ([rows], chunks))
+    folded = merged(fold_batches(batches(twice), last_time=0))
+    assert timeless(folded) == timeless(bars_of(once))
+
+
+def timeless(bars: dict[tuple[int, int], dict[str, Any]]) -> dict[tuple[int, int], dict[str, Any]]:
+    """Without what depends on the log that they come from."""
+    own = {"revision", "position"}
+    return {key: {field: bar[field] for field in bar.keys() - own} for key, bar in bars.items()}
 
 
 def test_many_minutes_and_many_late_touches_outgrow_the_first_tables() -> None:
