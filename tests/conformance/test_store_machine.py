@@ -31,6 +31,7 @@ STREAMS = ("trades-a-X", "trades-b-Y", "signal-1")
 LONG_S, SHORT_S = 3_000.0, 0.02
 
 streams = st.sampled_from(STREAMS)
+backs = st.sampled_from([0, 0, 0, 1, 2, -1])  # how many epochs a holder is behind
 # Which stream, how far from the version that it wants, which payload, and whose id: a new one or a known one.
 wishes = st.tuples(
     streams,
@@ -110,9 +111,9 @@ class StoreMachine(AsyncMachine):
         """Most of what follows needs something to stand on."""
         self.append([(stream, 0, b"", None, None)] * 2, None)
 
-    @rule(wanted=st.lists(wishes, min_size=1, max_size=4), epoch=st.none() | st.none() | st.integers(1, 5))
-    def append(self, wanted: Sequence[Any], epoch: int | None) -> None:
-        self.send(self.made(wanted), None if epoch is None else Fence("l", epoch))
+    @rule(wanted=st.lists(wishes, min_size=1, max_size=4), back=st.none() | st.none() | backs)
+    def append(self, wanted: Sequence[Any], back: int | None) -> None:
+        self.send(self.made(wanted), None if back is None else self.fence(back))
 
     @rule(first=st.integers(0, 100), count=st.integers(1, 3), more=st.lists(wishes, max_size=1))
     def send_again(self, first: int, count: int, more: Sequence[Any]) -> None:
@@ -158,12 +159,15 @@ class StoreMachine(AsyncMachine):
             await self.pass_time()
         return fence
 
-    @rule(epoch=st.integers(1, 6), is_short=st.booleans())
-    def renew(self, epoch: int, is_short: bool) -> None:
-        fence = Fence("l", epoch)
+    def fence(self, back: int) -> Fence:
+        return Fence("l", max(1, self.leases.get("l", ("", 1, True))[1] - back))
+
+    @rule(back=backs, is_short=st.booleans())
+    def renew(self, back: int, is_short: bool) -> None:
+        fence = self.fence(back)
         assert self.do(self._renew(fence, is_short)) == self.held(fence)
         if self.held(fence):
-            self.leases["l"] = (self.leases["l"][0], epoch, is_short)
+            self.leases["l"] = (self.leases["l"][0], fence.epoch, is_short)
 
     async def _renew(self, fence: Fence, is_short: bool) -> bool:
         renewed = bool(await self.store.leases.renew(fence, SHORT_S if is_short else LONG_S))
@@ -171,13 +175,13 @@ class StoreMachine(AsyncMachine):
             await self.pass_time()
         return renewed
 
-    @rule(epoch=st.integers(1, 6))
-    def release(self, epoch: int) -> None:
-        fence = Fence("l", epoch)
+    @rule(back=backs)
+    def release(self, back: int) -> None:
+        fence = self.fence(back)
         self.do(self.store.leases.release(fence))
         if self.held(fence):
-            self.leases["l"] = ("", epoch + 1, True)
-            self.epochs.append(epoch + 1)
+            self.leases["l"] = ("", fence.epoch + 1, True)
+            self.epochs.append(fence.epoch + 1)
 
     # -- what is asked -------------------------------------------------------------------------
 
