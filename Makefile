@@ -66,7 +66,7 @@ test-long: setup $(VENV)/.compiled  ## the long tests too
 
 RUNS ?= 100000
 
-fuzz: setup $(VENV)/.compiled  ## inputs nobody thought of, added up in docs/results/fuzz.json: make fuzz TARGET=files RUNS=100000
+fuzz: setup $(VENV)/.compiled  ## inputs nobody thought of, added up: make fuzz TARGET=files RUNS=100000
 	$(PY) -m tests.fuzz $(TARGET) --runs $(RUNS) $(ARGS)
 
 check: setup  ## format, lint, types, boundaries

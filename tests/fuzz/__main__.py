@@ -17,7 +17,7 @@ from typing import Any
 from tests.fuzz.session import FOLDER, Diary, left_behind
 from tests.fuzz.targets import MODULES
 
-RESULTS = Path("docs/results/fuzz.json")
+RESULTS = Path("tests/fuzz/results.json")
 STILL_S = 120.0  # without a new input a session counts as hanging
 
 

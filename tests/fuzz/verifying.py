@@ -52,7 +52,7 @@ def _archive(data: bytes) -> bytes:
         name, _, content = part.partition(b"\n")
         info = tarfile.TarInfo(name[:99].decode("latin-1"))
         info.size = len(content)
-        header = info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")[:512]
+        header = info.tobuf(tarfile.USTAR_FORMAT, "latin-1")[:512]
         made.write(header + content + bytes(-len(content) % 512))
     return gzip.compress(made.getvalue() + bytes(1024), 1, mtime=0)
 
