@@ -26,7 +26,7 @@ def decoded(state: bytes) -> bytes | None:
             return None
     try:
         msgspec.json.decode(state)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # or nested by the thousand
         return None
     return msgspec.json.format(state, indent=-1) if b"\n" in state or b"\r" in state else state
 
