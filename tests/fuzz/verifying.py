@@ -7,6 +7,7 @@ import io
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from alphapulse.adapters.verifier.findings import EXIT_CODES, Findings
 from alphapulse.adapters.verifier.main import watchers
 from alphapulse.adapters.verifier.manifest import manifest_in
 from alphapulse.adapters.verifier.note import NoteRefused, check_cosigned, check_signed, key_of, note_of
-from alphapulse.adapters.verifier.promises import PromiseRefused, promises_of
+from alphapulse.adapters.verifier.promises import _OTS_MAGIC, PromiseRefused, promises_of
 from alphapulse.adapters.verifier.report import report_json, report_text
 from alphapulse.adapters.verifier.single import verify_proof
 from alphapulse.adapters.verifier.timestamps import StampRefused, stamp_of
@@ -152,7 +153,7 @@ def check_anchor_bytes(data: bytes) -> str:
         return place_of(error)
 
 
-def _depth(value: Der) -> int:
+def _depth(value: Der, deep: int = 0) -> int:
     """How deep it goes; every reading of every value is tried."""
     readings: Sequence[Callable[[], Any]] = (value.number, value.oid, value.bits, value.time_us)
     for read in readings:
@@ -160,16 +161,20 @@ def _depth(value: Der) -> int:
             read()
         except BadDer:
             continue
-    return 1 + max(map(_depth, value.children()), default=0) if value.tag & 0x20 else 0
+    if deep > 100 or not value.tag & 0x20:
+        return deep
+    return max((_depth(child, deep + 1) for child in value.children()), default=deep)
 
 
 def _anchor_seeds() -> Sequence[bytes]:
-    pending = bytes.fromhex("83dfe30d2ef90c8e") + b"\x17\x16https://a.example/path"
-    block = bytes.fromhex("0588960d73d71901") + b"\x03\x80\xea\x30"
+    """Promises and a bit of DER; a timestamp, which a program of others has to sign, is in the corpus."""
+    head = b"\1" + _OTS_MAGIC + sha256(b"note").digest()
+    pending = b"\0" + bytes.fromhex("83dfe30d2ef90c8e") + b"\x17\x16https://a.example/path"
+    block = b"\0" + bytes.fromhex("0588960d73d71901") + b"\x03\x80\xea\x30"
     return [
-        b"\1\xf0\x04salt\x08\x00" + pending,
-        b"\1\xff\x08\x00" + pending + b"\xf1\x01\x00\x08\x00" + block,
-        b"\2" + bytes.fromhex("3013020105060355040a180f32303236303133313132303030305a"),
+        head + b"\xf0\x04salt\x08" + pending,
+        head + b"\xff\x08" + pending + b"\xf1\x01a\x08" + block,
+        b"\2" + bytes.fromhex("3019020105060355040a180f32303236303133313132303030305a"),
     ]
 
 
