@@ -82,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args(arguments)
     quiet()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would not hear it
     if options.trace:
         seeds = range(options.first, options.first + options.seeds)
         return int(sum(show(seed, trace=True) for seed in seeds) > 0)
