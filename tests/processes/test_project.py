@@ -149,5 +149,5 @@ def new_id(record: NewEvent):  # type: ignore[no-untyped-def]
 
 
 def test_an_unknown_read_model_is_answered_with_those_there_are() -> None:
-    with pytest.raises(UnknownReadModel, match="'candle': there are attribution, candles"):
+    with pytest.raises(UnknownReadModel, match="'candle': there are attribution, audit_trail, candles"):
         read_model("candle")
