@@ -82,6 +82,7 @@ NAMES = frozenset(
         "signal.closed.v1",
         "outcome.recorded.v1",
         "trial.recorded.v1",
+        "audit.exported.v1",
     }
 )
 

@@ -71,6 +71,11 @@ def _trial(e: Any) -> str:
     return f"trial {e.trial[:12]} on {e.source}: {e.trades:,} trades, {sharpe}"
 
 
+def _exported(e: Any) -> str:
+    asked = ", ".join(f"{name} {value}" for name, value in e.asked.items()) or "everything"
+    return f"{e.kind} of {e.events:,} events ({asked}) out of a tree of {e.size:,} leaves"
+
+
 def _quality(e: Any) -> str:
     return (
         f"{e.check} of {e.feature or 'rows'} on {e.instrument} {_bars(e.timeframe)}: "
@@ -115,6 +120,7 @@ _SENTENCES: Mapping[str, Callable[[Any], str]] = {
     "signal.closed": _closed,
     "outcome.recorded": _outcome,
     "trial.recorded": _trial,
+    "audit.exported": _exported,
 }
 
 
