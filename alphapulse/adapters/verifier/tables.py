@@ -44,8 +44,8 @@ def compare_csv(member: Member, bundle: BinaryIO, found: Findings) -> None:
     Raises:
         Broken: it is no CSV.
     """
-    csv.field_size_limit(MAX_LINE_BYTES)
     rows = csv.reader(line.decode() + "\n" for line in member.lines())
+    before = csv.field_size_limit(MAX_LINE_BYTES)  # of the whole process
     try:
         if next(rows, None) != list(TABLE_COLUMNS):
             found.fault("events.csv has other columns", None, "events.csv")
@@ -53,6 +53,8 @@ def compare_csv(member: Member, bundle: BinaryIO, found: Findings) -> None:
         _compare(events_again(bundle), rows, _cells, found, "events.csv")
     except (csv.Error, UnicodeDecodeError) as error:
         raise Broken(f"events.csv: {error}", "events.csv") from None
+    finally:
+        csv.field_size_limit(before)
 
 
 def compare_parquet(member: Member, bundle: BinaryIO, found: Findings) -> bool:
