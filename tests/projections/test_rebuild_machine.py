@@ -53,11 +53,16 @@ class Cut(psycopg.AsyncConnection[Any]):
     async def execute(self, *arguments: Any, **options: Any) -> Any:
         Cut.left -= 1
         if Cut.left == -1 and not Cut.behind:
-            await self.close()
+            await self._end()
         answer = await super().execute(*arguments, **options)
         if Cut.left == -1:
-            await self.close()
+            await self._end()
         return answer
+
+    async def _end(self) -> None:
+        """The server hangs up, as when its process is killed."""
+        async with await psycopg.AsyncConnection.connect(self.info.dsn, autocommit=True) as other:
+            await other.execute("SELECT pg_terminate_backend(%s, 5000)", (self.info.backend_pid,))
 
 
 class RebuildMachine(AsyncMachine):

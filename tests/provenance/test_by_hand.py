@@ -55,7 +55,8 @@ async def test_the_recipe_follows_an_event_up_to_the_signature(position: int, tm
 )
 async def test_the_recipe_stops_at_what_was_altered(field: str, stops: str, tmp_path: Path) -> None:
     proof = await proof_of(await sealed_log(events=60, rows=3), 30)
-    new = {"salt": "A" * 22 + "==", "cause": None}[field]
+    new = {"salt": "A" * 22 + "==", "actor": "somebody else", "recorded_at": 1, "cause": None}[field]
+    assert proof["line"][field] != new  # type: ignore[index]
     proof["line"][field] = new  # type: ignore[index]
     done = by_hand(tmp_path, proof)
     assert done.returncode == 1
