@@ -83,6 +83,12 @@ _APPEND = (
 _KEEP = "SELECT seal_keep(%s::bigint, %s, %s, %s, %b)"
 
 
+# Both at once: what a proof wants lies in both, and a second way to the server costs as much as the first.
+_HASHES_AND_NODES = f"""
+SELECT 0, h.first, h.hashes FROM ({_HASHES}) h (first, hashes)
+UNION ALL SELECT n.level, n.number, n.hash FROM ({_NODES}) n"""
+
+
 class PostgresSeals:
     """SealedLog, SealSource and SealWriter on the log at ``database_url``.
 
@@ -172,20 +178,19 @@ class PostgresSeals:
 
     async def _stored(self, spans: "Sequence[_Span]") -> Mapping[Node, bytes]:
         """The stored hashes in ``spans``; those not there yet are left out."""
+        leaves = [span for span in spans if not span.level]
+        tiles = [span for span in spans if span.level]
+        parameters = (
+            arrays.int8s([span.lo for span in leaves]),
+            arrays.int8s([span.hi for span in leaves]),
+            arrays.int4s([span.level for span in tiles]),
+            arrays.int8s([span.lo for span in tiles]),
+            arrays.int8s([span.hi for span in tiles]),
+        )
         found: dict[Node, bytes] = {}
-        if leaves := [span for span in spans if not span.level]:
-            los, his = [span.lo for span in leaves], [span.hi for span in leaves]
-            for first, hashes in await self._connections.rows(
-                _HASHES, (arrays.int8s(los), arrays.int8s(his))
-            ):
-                for at in range(0, len(hashes), HASH_BYTES):
-                    found[Node(0, first + at // HASH_BYTES)] = hashes[at : at + HASH_BYTES]
-        if tiles := [span for span in spans if span.level]:
-            levels = [span.level for span in tiles]
-            los, his = [span.lo for span in tiles], [span.hi for span in tiles]
-            parameters = (arrays.int4s(levels), arrays.int8s(los), arrays.int8s(his))
-            for level, number, value in await self._connections.rows(_NODES, parameters):
-                found[Node(level, number)] = value
+        for level, number, value in await self._connections.rows(_HASHES_AND_NODES, parameters):
+            for at in range(0, len(value), HASH_BYTES):  # leaves come by the seal
+                found[Node(level, number + at // HASH_BYTES)] = value[at : at + HASH_BYTES]
         return found
 
     def _connect(self) -> Reader:
