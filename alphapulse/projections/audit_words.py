@@ -129,4 +129,8 @@ def _bars(minutes: int) -> str:
 
 
 def _time(ns: int) -> str:
-    return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}"
+    """To the second; what no calendar holds, as it is: an entry is never kept back for its words."""
+    try:
+        return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError):
+        return f"{ns} ns"

@@ -47,6 +47,21 @@ def test_a_long_sentence_ends_where_it_must() -> None:
     assert len(said("strategy.retired.v1", event)) == MAX_WORDS
 
 
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        (2**63 - 1, "2262-04-11"),
+        (-(2**63), "1677-09-21"),
+        (10**25, f"{10**25} ns"),
+        (-(10**25), f"-{10**25} ns"),
+    ],
+)
+def test_a_time_that_no_calendar_holds_is_told_as_it_is(time: int, words: str) -> None:
+    """JSON holds longer numbers than any venue sends."""
+    event = like_sample("signal.issued.v1", horizon_end=time)
+    assert f"until {words}" in said("signal.issued.v1", event)
+
+
 async def test_each_event_has_its_entry_and_the_market_has_none(world: World) -> None:
     await told(world)
     events = await recorded(world)
