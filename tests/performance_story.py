@@ -7,9 +7,12 @@ from typing import Any
 import msgspec
 
 from alphapulse.adapters.store.codec import codec
+from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.domain.decision.decisions import REFUSED, CastVote, DecisionMade
 from alphapulse.domain.decision.strategy import VoterChoice
 from alphapulse.domain.ports import NewEvent
+from alphapulse.projections.read_model import AnyReadModel
+from tests.decided_log import fold
 from tests.decision_events import closed, decision, issued, like_sample, outcome, stream_of
 
 VOTERS = (
@@ -89,3 +92,12 @@ def mixed(stories: Sequence[Sequence[Any]], seed: int) -> list[NewEvent]:
         versions[stream] = versions.get(stream, 0) + 1
         events.append(codec.new_event(stream, versions[stream], event))
     return events
+
+
+async def told(url: str, *models: AnyReadModel) -> None:
+    """Two stories in the log at ``url``, and ``models``, or all that decisions are read from, folded."""
+    async with PostgresEventStore(url) as store:
+        events = mixed([story("trial", 1), story("other", 2)], 3)
+        for n in range(0, len(events), 100):  # as many as one commit takes
+            await store.append(events[n : n + 100])
+    await fold(url, *models)

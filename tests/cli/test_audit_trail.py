@@ -9,13 +9,11 @@ import pytest
 from click.testing import Result
 
 from alphapulse.adapters.embedded.postgres import PostgresServer
-from alphapulse.adapters.store.postgres import PostgresEventStore
 from alphapulse.cli.audit_trail import NoSuchEvent
 from alphapulse.projections.audit_trail import Trail
 from tests import servers
 from tests.cli.test_signals import on
-from tests.decided_log import fold
-from tests.performance_story import mixed, story
+from tests.performance_story import told
 
 Run = Callable[..., Result]
 
@@ -24,16 +22,8 @@ Run = Callable[..., Result]
 def run(migrated_postgres: PostgresServer) -> Iterator[Run]:
     """The command line on a log of two strategies, folded. Its tests leave it as it is."""
     with servers.fresh_database(migrated_postgres) as url:
-        asyncio.run(_filled(url))
+        asyncio.run(told(url, Trail()))
         yield on(url)
-
-
-async def _filled(url: str) -> None:
-    async with PostgresEventStore(url) as store:
-        events = mixed([story("trial", 1), story("other", 2)], 3)
-        for n in range(0, len(events), 100):
-            await store.append(events[n : n + 100])
-    await fold(url, Trail())
 
 
 def entries(result: Result) -> list[Any]:
